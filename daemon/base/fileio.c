@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "base/fileio.h"
-#include "base/limits.h"
+#include "base/limit.h"
 #include "base/util.h"
 
 int read_file_at(int dir_fd, const char *path, size_t limit, char **ret, size_t *ret_size) {
