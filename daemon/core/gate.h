@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later
+ * SPDX-FileCopyrightText: The tdx-updated authors */
+#pragma once
+
+#include "core/blocker.h"
+#include "core/facts.h"
+
+/* What the operator has decided (tdx-updated.conf). */
+typedef struct Policy {
+        uint32_t keep_remaining;        /* updates that must be left after one */
+        bool require_exact_stepping;
+        bool allow_debug;
+} Policy;
+
+/* What is known of TD builds right now. Everything without evidence is unknown, and unknown is busy. */
+typedef enum Activity {
+        ACTIVITY_UNKNOWN,
+        ACTIVITY_BUSY,
+        ACTIVITY_IDLE,
+        _ACTIVITY_MAX,
+} Activity;
+
+typedef struct ActivityFacts {
+        Activity activity;
+        const char *text;               /* what was seen, in words; never NULL */
+} ActivityFacts;
+
+/* What belongs to the moment and to the job, not to host and image. */
+typedef struct MomentFacts {
+        ActivityFacts activity;
+        bool store_failed;              /* the last write to the store failed */
+        const char *foreign_upload;     /* what is seen of somebody else's upload, or NULL */
+        uint64_t now;                   /* realtime usec */
+        uint64_t next_attempt;          /* realtime usec of the end of the backoff, 0: none */
+} MomentFacts;
+
+/*
+ * What host and image decide, whatever the moment: the complete list, nothing left out
+ * after the first. @image may be NULL (no target): then only the host's own blockers.
+ */
+void eligibility_evaluate(const HostFacts *host, const ImageFacts *image, const Policy *policy, BlockerList *list);
+
+/*
+ * May an attempt start now? eligibility_evaluate() and everything that only waits.
+ * An empty list, notes apart, is the only yes.
+ */
+void gate_evaluate(const HostFacts *host, const ImageFacts *image, const Policy *policy,
+                   const MomentFacts *moment, BlockerList *list);
+
+/* Parts of the rules that others show, too. */
+bool cpu_matches(uint32_t cpu, const uint32_t *table, size_t n, bool exact);
