@@ -25,13 +25,6 @@ static inline int steal_fd(int *fd) {
         return r;
 }
 
-/* sd-* objects: the same form as systemd's own macros. */
-#define DEFINE_UNREFP(type, func)                       \
-        static inline void func##p(type **p) {          \
-                if (*p)                                 \
-                        *p = func(*p);                  \
-        }
-
 #define USEC_PER_SEC  ((uint64_t) 1000000)
 #define USEC_PER_MSEC ((uint64_t) 1000)
 #define USEC_INFINITY UINT64_MAX

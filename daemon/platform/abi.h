@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later
+ * SPDX-FileCopyrightText: The tdx-updated authors */
+#pragma once
+
+/*
+ * The kernel's files, relative to their roots. Linux 7.2 and 7.3:
+ * drivers/virt/coco/tdx-host/tdx-host.c, drivers/base/firmware_loader/sysfs.c and
+ * sysfs_upload.c, kernel/cgroup/misc.c.
+ */
+
+/* below /sys */
+#define ABI_TDX_HOST            "devices/faux/tdx_host"
+#define ABI_VERSION             ABI_TDX_HOST "/version"
+#define ABI_SEAMLDR_VERSION     ABI_TDX_HOST "/seamldr_version"
+#define ABI_REMAINING_UPDATES   ABI_TDX_HOST "/num_remaining_updates"
+#define ABI_UPLOAD              "class/firmware/tdx_module"
+#define ABI_LOADING             ABI_UPLOAD "/loading"
+#define ABI_DATA                ABI_UPLOAD "/data"
+#define ABI_STATUS              ABI_UPLOAD "/status"
+#define ABI_ERROR               ABI_UPLOAD "/error"
+#define ABI_REMAINING_SIZE      ABI_UPLOAD "/remaining_size"
+#define ABI_CPUS_PRESENT        "devices/system/cpu/present"
+#define ABI_CPUS_ONLINE         "devices/system/cpu/online"
+#define ABI_KVM_INTEL_TDX       "module/kvm_intel/parameters/tdx"
+#define ABI_MODULES             "module"
+
+/* below /proc */
+#define ABI_CPUINFO             "cpuinfo"
+#define ABI_BOOT_ID             "sys/kernel/random/boot_id"
+
+/* below /sys/fs/cgroup */
+#define ABI_MISC_CURRENT        "misc.current"
+
+/* words */
+#define ABI_LOADING_START       "1"
+#define ABI_LOADING_HANDOVER    "0"
+#define ABI_LOADING_ABORT       "-1"
+#define ABI_STATUS_IDLE         "idle"
+#define ABI_BUG_SEAMRET         "seamret_invd_vmcs"
+#define ABI_FLAG_TDX_HOST       "tdx_host_platform"

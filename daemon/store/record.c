@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later
+ * SPDX-FileCopyrightText: The tdx-updated authors */
+#include "store/record.h"
+
+static void attempt_record_free(void *data) {
+        AttemptRecord *a = data;
+
+        g_free(a->status);
+        g_free(a->kernel_error);
+        g_free(a->boot_id);
+        g_free(a->stale_error);
+        g_free(a);
+}
+
+JobRecord *job_record_new(void) {
+        JobRecord *r = g_new0(JobRecord, 1);
+        char **strings[] = { &r->from, &r->to, &r->unit, &r->why, &r->error_name, &r->error_text,
+                             &r->seam_hash, &r->signer, &r->evidence };
+
+        for (size_t i = 0; i < G_N_ELEMENTS(strings); i++)
+                *strings[i] = g_strdup("");
+        r->attempts = g_ptr_array_new_with_free_func(attempt_record_free);
+
+        return r;
+}
+
+JobRecord *job_record_free(JobRecord *r) {
+        if (!r)
+                return NULL;
+
+        g_free(r->from);
+        g_free(r->to);
+        g_free(r->unit);
+        g_free(r->why);
+        g_free(r->error_name);
+        g_free(r->error_text);
+        g_free(r->seam_hash);
+        g_free(r->signer);
+        g_free(r->evidence);
+        g_ptr_array_unref(r->attempts);
+        g_free(r);
+        return NULL;
+}
+
+AttemptRecord *job_record_add_attempt(JobRecord *record) {
+        AttemptRecord *a = g_new0(AttemptRecord, 1);
+
+        a->number = record->attempts->len + 1;
+        a->status = g_strdup("");
+        a->kernel_error = g_strdup("");
+        a->boot_id = g_strdup("");
+        a->stale_error = g_strdup("");
+        g_ptr_array_add(record->attempts, a);
+
+        return a;
+}
+
+AttemptRecord *job_record_last_attempt(const JobRecord *record) {
+        return record->attempts->len > 0 ? record->attempts->pdata[record->attempts->len - 1] : NULL;
+}
+
+unsigned job_record_count_outcome(const JobRecord *record, Outcome outcome) {
+        unsigned n = 0;
+
+        for (unsigned i = 0; i < record->attempts->len; i++)
+                if (((AttemptRecord *) record->attempts->pdata[i])->outcome == outcome)
+                        n++;
+
+        return n;
+}
+
+void record_set(char **field, const char *value) {
+        char *copy = g_strdup(value ?: "");
+
+        g_free(*field);
+        *field = copy;
+}

@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later
+ * SPDX-FileCopyrightText: The tdx-updated authors */
+#pragma once
+
+#include <sys/types.h>
+
+#include <glib.h>
+
+#include "base/errors.h"
+#include "core/facts.h"
+#include "core/job-machine.h"
+#include "core/outcome.h"
+
+/*
+ * What is on disk about a job and its attempts. Strings are owned and never NULL after
+ * job_record_new(). Times are realtime usec, 0: not yet or none.
+ */
+typedef struct AttemptRecord {
+        uint32_t number;                /* 1 for the first */
+        uint64_t started;
+        Outcome outcome;
+        char *status;                   /* the last word that was not idle */
+        char *kernel_error;             /* the kernel's error text, or what else failed */
+        uint64_t look_to_handover, kernel, verify, total; /* usec, 0: not reached */
+        /* What recovery after a crash needs to know. */
+        char *boot_id;
+        char *stale_error;
+        Version before;
+        bool have_remaining;
+        uint32_t remaining;
+        uint64_t size;                  /* of the image, bytes */
+} AttemptRecord;
+
+typedef struct JobOptions {
+        uint64_t deadline;              /* realtime usec, 0: none */
+        bool drain;
+        bool now;
+        bool ignore_activity;
+} JobOptions;
+
+typedef struct JobRecord {
+        uint32_t id;
+        char *from, *to;                /* versions as text; "" when not known */
+        uid_t requester;
+        char *unit;                     /* systemd unit of the requester, "" when not known */
+        char *why;                      /* the requester's reason */
+        JobOptions options;
+        JobState state;
+        JobResult result;
+        char *error_name, *error_text;  /* D-Bus error, "" when there was none */
+        uint64_t created, finished, next_attempt;
+        char *seam_hash, *signer;       /* hexadecimal */
+        bool have_svn_before;
+        uint16_t svn_before, svn_after;
+        char *evidence;                 /* tier and text of the last look */
+        bool external;                  /* somebody else's update that was noticed */
+        GPtrArray *attempts;            /* of AttemptRecord */
+} JobRecord;
+
+JobRecord *job_record_new(void);
+JobRecord *job_record_free(JobRecord *record);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(JobRecord, job_record_free)
+
+/* Appends one and returns it; the record owns it. */
+AttemptRecord *job_record_add_attempt(JobRecord *record);
+AttemptRecord *job_record_last_attempt(const JobRecord *record);        /* NULL: none */
+unsigned job_record_count_outcome(const JobRecord *record, Outcome outcome);
+
+/* "" for NULL; frees what was there. */
+void record_set(char **field, const char *value);
