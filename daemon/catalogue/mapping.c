@@ -50,12 +50,18 @@ const Mapping *mapping_file_find(const MappingFile *file, Version version) {
         return NULL;
 }
 
+/* One character outside of strings. */
+static bool json_character(char c) {
+        return g_ascii_isalnum(c) || g_ascii_isspace(c) || (c && strchr("{}[],:+-.\"", c));
+}
+
 /*
- * json-glib's parser calls itself for each bracket and knows comments, which JSON does not have. Only the
- * characters of JSON outside of strings, and few brackets inside each other, get that far.
+ * json-glib's parser calls itself for each bracket, knows comments, which JSON does not have, and takes several
+ * values in a row. Only the characters of JSON outside of strings, few brackets inside each other, and nothing
+ * before the first and behind the last bracket get that far.
  */
 static bool looks_like_json(const char *text, size_t size) {
-        bool in_string = false;
+        bool in_string = false, begun = false;
         unsigned depth = 0;
 
         for (size_t i = 0; i < size; i++) {
@@ -66,16 +72,22 @@ static bool looks_like_json(const char *text, size_t size) {
                                 i++;
                         else if (c == '"')
                                 in_string = false;
-                } else if (c == '"')
-                        in_string = true;
-                else if (c == '[' || c == '{') {
-                        if (++depth > MAX_DEPTH)
+                        continue;
+                }
+                if (!json_character(c))
+                        return false;
+                if (c == '[' || c == '{') {
+                        if (++depth > MAX_DEPTH || (depth == 1 && begun))
                                 return false;
+                        begun = true;
                 } else if (c == ']' || c == '}') {
                         if (depth-- == 0)
                                 return false;
-                } else if (!g_ascii_isalnum(c) && !g_ascii_isspace(c) && !(c && strchr(",:+-.", c)))
-                        return false;
+                } else if (!g_ascii_isspace(c)) {
+                        if (depth == 0)
+                                return false;
+                        in_string = c == '"';
+                }
         }
 
         return depth == 0 && !in_string;
