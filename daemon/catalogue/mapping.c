@@ -57,8 +57,8 @@ static bool json_character(char c) {
 
 /*
  * json-glib's parser calls itself for each bracket, knows comments, which JSON does not have, and takes several
- * values in a row. Only the characters of JSON outside of strings, few brackets inside each other, and nothing
- * before the first and behind the last bracket get that far.
+ * values in a row; an escaped NUL would end a string early. Only the characters of JSON outside of strings, few
+ * brackets inside each other, and nothing before the first and behind the last bracket get that far.
  */
 static bool looks_like_json(const char *text, size_t size) {
         bool in_string = false, begun = false;
@@ -68,9 +68,11 @@ static bool looks_like_json(const char *text, size_t size) {
                 char c = text[i];
 
                 if (in_string) {
-                        if (c == '\\')
+                        if (c == '\\') {
+                                if (size - i >= 6 && memcmp(text + i, "\\u0000", 6) == 0)
+                                        return false;
                                 i++;
-                        else if (c == '"')
+                        } else if (c == '"')
                                 in_string = false;
                         continue;
                 }
