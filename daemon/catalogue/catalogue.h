@@ -31,6 +31,12 @@ Catalogue *catalogue_ref(Catalogue *catalogue);
 Catalogue *catalogue_unref(Catalogue *catalogue);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Catalogue, catalogue_unref)
 
+/*
+ * A text that changes when anything that catalogue_load() would read has changed (by name, size and
+ * times, not by content). The caller frees it.
+ */
+char *catalogue_fingerprint(const CatalogueOptions *options);
+
 size_t catalogue_n_images(const Catalogue *catalogue);
 Image *catalogue_image(const Catalogue *catalogue, size_t index);       /* borrowed; sorted by version, then folder */
 Image *catalogue_find(const Catalogue *catalogue, Version version);     /* borrowed, never a shadowed one; NULL: none */

@@ -29,8 +29,21 @@ static char *cpu_table_text(const uint32_t *cpus, size_t n) {
         return g_string_free(g_steal_pointer(&text), false);
 }
 
+static void add_stepping(const Policy *policy, uint32_t cpu, const char *table, BlockerList *list) {
+        Blocker *blocker;
+
+        blocker = blocker_list_add(list, BLOCKER_STEPPING_UNLISTED, NULL,
+                                   "CPU 0x%" PRIx32 " is in the image's table (%s) only with its stepping set aside%s",
+                                   cpu, table,
+                                   policy->require_exact_stepping ? ", and RequireExactStepping= asks for more" : "");
+        if (!policy->require_exact_stepping)
+                blocker->severity = SEVERITY_NOTE;
+}
+
+/* Every CPU of the host must fit: the install runs on each. */
 static void check_cpus(const HostFacts *host, const ImageFacts *image, const Policy *policy, BlockerList *list) {
         g_autofree char *table = cpu_table_text(image->cpus, image->n_cpus);
+        bool refused = false, noted = false;
 
         if (host->n_cpus == 0) {
                 blocker_list_add(list, BLOCKER_INCOMPATIBLE_CPU, NULL,
@@ -38,25 +51,19 @@ static void check_cpus(const HostFacts *host, const ImageFacts *image, const Pol
                 return;
         }
 
-        for (size_t i = 0; i < host->n_cpus; i++) {
+        for (size_t i = 0; i < host->n_cpus && (!refused || !noted); i++) {
                 uint32_t cpu = host->cpus[i];
-                Blocker *blocker;
 
                 if (!cpu_matches(cpu, image->cpus, image->n_cpus, false)) {
-                        blocker_list_add(list, BLOCKER_INCOMPATIBLE_CPU, NULL,
-                                         "The image is not for CPU 0x%" PRIx32 ", only for %s; choose one that is", cpu, table);
-                        return;
+                        if (!refused)
+                                blocker_list_add(list, BLOCKER_INCOMPATIBLE_CPU, NULL,
+                                                 "The image is not for CPU 0x%" PRIx32 ", only for %s; choose one that is",
+                                                 cpu, table);
+                        refused = true;
+                } else if (!noted && !cpu_matches(cpu, image->cpus, image->n_cpus, true)) {
+                        add_stepping(policy, cpu, table, list);
+                        noted = true;
                 }
-                if (cpu_matches(cpu, image->cpus, image->n_cpus, true))
-                        continue;
-
-                blocker = blocker_list_add(list, BLOCKER_STEPPING_UNLISTED, NULL,
-                                           "CPU 0x%" PRIx32 " is in the image's table (%s) only with its stepping set aside%s",
-                                           cpu, table,
-                                           policy->require_exact_stepping ? ", and RequireExactStepping= asks for more" : "");
-                if (!policy->require_exact_stepping)
-                        blocker->severity = SEVERITY_NOTE;
-                return;
         }
 }
 

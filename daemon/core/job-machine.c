@@ -87,7 +87,7 @@ bool job_may_finish(JobState state, JobResult result, bool handed_over) {
                 return state == JOB_VERIFYING;
         case RESULT_CANCELLED:
         case RESULT_EXPIRED:
-                return !handed_over;
+                return !handed_over && state != JOB_VERIFYING;
         default:
                 return true;
         }

@@ -32,7 +32,7 @@ typedef struct AttemptRecord {
 } AttemptRecord;
 
 typedef struct JobOptions {
-        uint64_t deadline;              /* realtime usec, 0: none */
+        uint64_t deadline;              /* realtime usec as asked for, 0: none was */
         bool drain;
         bool now;
         bool ignore_activity;
@@ -49,6 +49,7 @@ typedef struct JobRecord {
         JobResult result;
         char *error_name, *error_text;  /* D-Bus error, "" when there was none */
         uint64_t created, finished, next_attempt;
+        uint64_t expires;               /* the deadline in force, by the request or by the configuration; 0: none */
         char *seam_hash, *signer;       /* hexadecimal */
         bool have_svn_before;
         uint16_t svn_before, svn_after;

@@ -18,6 +18,7 @@ static const char *const steps[] = {
         "  deadline INTEGER NOT NULL, drain INTEGER NOT NULL, now INTEGER NOT NULL, ignore_activity INTEGER NOT NULL,"
         "  state TEXT NOT NULL, result TEXT NOT NULL, error_name TEXT NOT NULL, error_text TEXT NOT NULL,"
         "  created INTEGER NOT NULL, finished INTEGER NOT NULL, next_attempt INTEGER NOT NULL,"
+        "  expires INTEGER NOT NULL,"
         "  seam_hash TEXT NOT NULL, signer TEXT NOT NULL,"
         "  have_svn_before INTEGER NOT NULL, svn_before INTEGER NOT NULL, svn_after INTEGER NOT NULL,"
         "  evidence TEXT NOT NULL, external INTEGER NOT NULL"

@@ -118,7 +118,7 @@ static int run(Statement *s) {
 
 #define JOB_COLUMNS \
         "from_version, to_version, requester, unit, why, deadline, drain, now, ignore_activity, state, result, " \
-        "error_name, error_text, created, finished, next_attempt, seam_hash, signer, have_svn_before, svn_before, " \
+        "error_name, error_text, created, finished, next_attempt, expires, seam_hash, signer, have_svn_before, svn_before, " \
         "svn_after, evidence, external"
 
 static int write_job(Store *store, const JobRecord *j, uint32_t *ret_id) {
@@ -128,7 +128,7 @@ static int write_job(Store *store, const JobRecord *j, uint32_t *ret_id) {
         r = sqlite3_prepare_v2(store->db,
                                "INSERT INTO job (id, " JOB_COLUMNS ") VALUES "
                                "(:id, :from, :to, :requester, :unit, :why, :deadline, :drain, :now, :ignore, :state, :result, "
-                               ":error_name, :error_text, :created, :finished, :next, :hash, :signer, :have_svn, :svn_before, "
+                               ":error_name, :error_text, :created, :finished, :next, :expires, :hash, :signer, :have_svn, :svn_before, "
                                ":svn_after, :evidence, :external) "
                                "ON CONFLICT (id) DO UPDATE SET state = excluded.state, result = excluded.result, "
                                "error_name = excluded.error_name, error_text = excluded.error_text, "
@@ -156,6 +156,7 @@ static int write_job(Store *store, const JobRecord *j, uint32_t *ret_id) {
         bind_int(s, ":created", j->created);
         bind_int(s, ":finished", j->finished);
         bind_int(s, ":next", j->next_attempt);
+        bind_int(s, ":expires", j->expires);
         bind_text(s, ":hash", j->seam_hash);
         bind_text(s, ":signer", j->signer);
         bind_int(s, ":have_svn", j->have_svn_before);
@@ -333,6 +334,7 @@ static int read_job(Store *store, Statement *s, JobRecord **ret) {
         j->created = take_int(s, &c);
         j->finished = take_int(s, &c);
         j->next_attempt = take_int(s, &c);
+        j->expires = take_int(s, &c);
         take_text(s, &c, &j->seam_hash);
         take_text(s, &c, &j->signer);
         j->have_svn_before = take_int(s, &c) != 0;

@@ -1,0 +1,415 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later
+ * SPDX-FileCopyrightText: The tdx-updated authors */
+#include <errno.h>
+#include <string.h>
+#include <sys/random.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/names.h"
+#include "base/util.h"
+#include "core/backoff.h"
+#include "manager-internal.h"
+
+/* Busy retries closer together than this do not send PrepareForUpdate(false) in between. */
+#define PREPARE_GAP_USEC (5 * USEC_PER_SEC)
+
+Attempt *attempt_free(Attempt *attempt) {
+        if (!attempt)
+                return NULL;
+
+        upload_free(attempt->upload);
+        sd_event_source_disable_unref(attempt->verify);
+        closep(&attempt->image_fd);
+        g_free(attempt);
+        return NULL;
+}
+
+static Attempt *take_attempt(Manager *m) {
+        Attempt *attempt = m->attempt;
+
+        m->attempt = NULL;
+        return attempt;
+}
+
+static AttemptRecord *record_of(const Attempt *attempt) {
+        return job_record_last_attempt(attempt->job->record);
+}
+
+/*
+ * All CPUs, the version and the evidence once more, with the image staged. Whatever blocks now
+ * drops the image: nothing has happened.
+ */
+static int on_last_look(void *userdata) {
+        Manager *m = userdata;
+        Job *job = m->attempt->job;
+        g_auto(BlockerList) blockers = {};
+        g_auto(Evidence) evidence = {};
+        g_autofree char *seen = NULL;
+        const Blocker *blocker;
+
+        manager_observe(m);
+        dispatch_gate(m, job, &blockers, &evidence);
+        blocker = blocker_list_refusal(&blockers) ?: blocker_list_wait(&blockers);
+        if (blocker) {
+                log_info("Job %u: the last look saw %s, not handing the image over: %s", job->record->id,
+                         blocker_id_to_string(blocker->id), blocker->text);
+                return -EAGAIN;
+        }
+        if (job->record->expires != 0 && clock_realtime(&system_clock) >= job->record->expires)
+                return -ETIME;
+
+        seen = g_strdup_printf("%s: %s", evidence.tier, evidence.text);
+        record_set(&job->record->evidence, seen);
+        job->handed_over = true;
+        return 0;
+}
+
+static void on_progress(const char *status, double progress, void *userdata) {
+        Manager *m = userdata;
+        Job *job = m->attempt->job;
+        unsigned changes = JOB_CHANGED_PROGRESS;
+
+        job->progress = progress;
+        if (job_set_reason(job, "%s (%s)", job->handed_over ? "The kernel replaces the module" : "The image is being staged", status))
+                changes |= job->handed_over ? JOB_CHANGED_STATE : JOB_CHANGED_REASON;
+        manager_tell_job(m, job, changes);
+}
+
+static void on_stuck(const char *status, void *userdata) {
+        Manager *m = userdata;
+        Job *job = m->attempt->job;
+        g_autofree char *id = g_strdup_printf("%u", job->record->id);
+
+        record_of(m->attempt)->outcome = OUTCOME_STUCK;
+        log_full(LOG_CRIT, 0, FIELDS("MESSAGE_ID", MESSAGE_STUCK, FIELD_JOB, id),
+                 "Job %s: the kernel has not ended the update (status \"%s\"); nothing is written to it any more, and the queue stands still",
+                 id, status);
+        job_set_reason(job, "stuck: the kernel has not ended the update within AttemptTimeoutSec= (status \"%s\"); "
+                            "see the kernel's log, a reboot ends it", status);
+        (void) manager_save(m, job);
+        manager_tell_job(m, job, JOB_CHANGED_STATE | JOB_CHANGED_ATTEMPTS);
+}
+
+static void fill_version(Manager *m, AttemptFacts *facts) {
+        const HostFacts *host = inventory_facts(m->inventory);
+
+        facts->version_error = inventory_read(m->inventory);
+        if (host->have_running)
+                facts->version = host->running;
+}
+
+static void on_done(const UploadReport *report, void *userdata) {
+        Manager *m = userdata;
+        Attempt *attempt = take_attempt(m);
+        AttemptRecord *record = record_of(attempt);
+        Job *job = attempt->job;
+        g_autofree char *text = NULL;
+        AttemptFacts facts = {
+                .handed_over = report->handed_over,
+                .write_error = report->write_error,
+                .idle = g_strcmp0(report->end.status, "idle") == 0,
+                .ran = report->ran,
+                .error = report->end.error,
+                .stale_error = record->stale_error,
+                .have_remaining = report->end.have_remaining,
+                .remaining = report->end.remaining,
+                .size = record->size,
+                .before = record->before,
+        };
+
+        record->look_to_handover = report->look_to_handover;
+        record->kernel = report->kernel;
+        record->total = clock_boottime(&system_clock) - attempt->began;
+        record_set(&record->status, report->last_status);
+        if (report->write_error != 0)
+                text = g_strdup_printf("Failed to %s: %s", report->write_what, g_strerror(report->write_error));
+        record_set(&record->kernel_error, report->handed_over ? report->end.error : text);
+
+        (void) version_parse(job->record->to, &facts.target);
+        fill_version(m, &facts);
+        job->handed_over = report->handed_over;
+        if (report->aborted) {
+                record->outcome = OUTCOME_ABORTED;
+                facts.write_error = 0;
+        }
+
+        attempt_conclude(m, job, &facts, text);
+        attempt_free(attempt);
+}
+
+static int open_upload(Manager *m, Attempt *attempt, uint64_t size) {
+        UploadRequest request = {
+                .event = m->event,
+                .roots = m->roots,
+                .image_fd = attempt->image_fd,
+                .size = size,
+                .timeout = m->config->attempt_timeout,
+                .handler = { on_last_look, on_progress, on_stuck, on_done, m },
+        };
+
+        return upload_start(&request, &attempt->upload);
+}
+
+static void fill_record(Manager *m, AttemptRecord *record, uint64_t size) {
+        const HostFacts *host = inventory_facts(m->inventory);
+        g_auto(UploadState) state = {};
+
+        upload_read_state(m->roots, &state);
+        record->started = clock_realtime(&system_clock);
+        record->before = host->running;
+        record->have_remaining = host->have_remaining;
+        record->remaining = host->remaining;
+        record->size = size;
+        record_set(&record->boot_id, inventory_boot_id(m->inventory));
+        record_set(&record->stale_error, state.error);
+}
+
+static void log_attempt(Job *job, const AttemptRecord *record) {
+        g_autofree char *id = g_strdup_printf("%u", job->record->id), *number = g_strdup_printf("%u", record->number);
+
+        log_full(LOG_INFO, 0,
+                 FIELDS("MESSAGE_ID", MESSAGE_ATTEMPT_STARTED, FIELD_JOB, id, FIELD_ATTEMPT, number, FIELD_FROM, job->record->from,
+                        FIELD_TO, job->record->to),
+                 "Job %s: attempt %s to update from %s to %s begins (%s)", id, number, job->record->from, job->record->to,
+                 job->record->evidence);
+}
+
+int attempt_start(Manager *m, Job *job, Image *image) {
+        Attempt *attempt = g_new0(Attempt, 1);
+        AttemptRecord *record;
+        size_t size;
+        int r;
+
+        *attempt = (Attempt) { .job = job, .image_fd = -1, .began = clock_boottime(&system_clock) };
+        r = image_open_upload(image, &attempt->image_fd, &size);
+        if (r < 0) {
+                attempt_free(attempt);
+                return log_error(r, "Job %u: failed to prepare the image", job->record->id);
+        }
+
+        /* Write-ahead: the attempt is on disk before the kernel sees the first byte. */
+        job_move(job, JOB_EVENT_GATE_OPEN);
+        record = job_record_add_attempt(job->record);
+        fill_record(m, record, size);
+        r = manager_save(m, job);
+        if (r >= 0)
+                r = open_upload(m, attempt, size);
+        if (r < 0) {
+                g_ptr_array_remove_index(job->record->attempts, job->record->attempts->len - 1);
+                job_move(job, JOB_EVENT_LOOK_FAILED);
+                attempt_free(attempt);
+                return r;
+        }
+
+        m->attempt = attempt;
+        job->progress = 0;
+        job_set_reason(job, "Attempt %u begins", record->number);
+        manager_prepare(m, true);
+        log_attempt(job, record);
+        manager_tell_job(m, job, JOB_CHANGED_STATE | JOB_CHANGED_ATTEMPTS | JOB_CHANGED_PROGRESS);
+        return 0;
+}
+
+int attempt_resume(Manager *m, Job *job) {
+        Attempt *attempt = g_new0(Attempt, 1);
+        int r;
+
+        *attempt = (Attempt) { .job = job, .image_fd = -1, .began = clock_boottime(&system_clock) };
+        r = open_upload(m, attempt, job_record_last_attempt(job->record)->size);
+        if (r < 0) {
+                attempt_free(attempt);
+                return log_error(r, "Job %u: failed to follow the running update", job->record->id);
+        }
+
+        m->attempt = attempt;
+        job->handed_over = true;
+        job_set_reason(job, "The kernel replaces the module (seen after a restart)");
+        return 0;
+}
+
+void attempt_cancel(Manager *m) {
+        Attempt *attempt = take_attempt(m);
+        AttemptRecord *record = record_of(attempt);
+
+        record->outcome = OUTCOME_ABORTED;
+        record->total = clock_boottime(&system_clock) - attempt->began;
+        attempt_free(attempt);
+}
+
+static void log_outcome(Job *job, const AttemptRecord *record) {
+        g_autofree char *id = g_strdup_printf("%u", job->record->id), *number = g_strdup_printf("%u", record->number);
+        const char *outcome = outcome_to_string(record->outcome);
+
+        log_full(LOG_INFO, 0,
+                 FIELDS("MESSAGE_ID", MESSAGE_ATTEMPT_ENDED, FIELD_JOB, id, FIELD_ATTEMPT, number, FIELD_OUTCOME, outcome,
+                        FIELD_FROM, job->record->from, FIELD_TO, job->record->to),
+                 "Job %s: attempt %s: %s%s%s", id, number, outcome, *record->kernel_error ? ", " : "", record->kernel_error);
+}
+
+/* Nothing was handed over, or nothing came of it: back to the gate. */
+static void back_to_gate(Manager *m, Job *job) {
+        job_move(job, JOB_EVENT_LOOK_FAILED);
+        job_set_reason(job, "The moment had passed when the image was staged; waiting for the next one");
+        (void) manager_save(m, job);
+        manager_prepare(m, false);
+        manager_tell_job(m, job, JOB_CHANGED_STATE | JOB_CHANGED_ATTEMPTS);
+        dispatch_kick(m);
+}
+
+static void back_off(Manager *m, Job *job, Outcome outcome) {
+        unsigned retry = job_record_count_outcome(job->record, OUTCOME_BUSY) + job_record_count_outcome(job->record, OUTCOME_REFUSED);
+        uint64_t random = 0, delay;
+
+        if (getrandom(&random, sizeof(random), GRND_NONBLOCK) != (ssize_t) sizeof(random))
+                random = clock_boottime(&system_clock);
+        delay = backoff_delay(retry, random);
+
+        job_move(job, JOB_EVENT_RETRY);
+        job->record->next_attempt = clock_realtime(&system_clock) + delay;
+        job_set_reason(job, "The kernel %s; attempt %u is in %.1f s",
+                       outcome == OUTCOME_BUSY ? "is busy" : "has refused the image, the old module runs on",
+                       job->record->attempts->len + 1, (double) delay / USEC_PER_SEC);
+        (void) manager_save(m, job);
+        if (delay >= PREPARE_GAP_USEC)
+                manager_prepare(m, false);
+        manager_tell_job(m, job, JOB_CHANGED_STATE | JOB_CHANGED_ATTEMPTS);
+        dispatch_kick(m);
+}
+
+/* In a turn of the loop of its own, since it makes the slow P-SEAMLDR calls: who listens sees "verifying" first. */
+static int on_verify(sd_event_source *source, void *userdata) {
+        Manager *m = userdata;
+        Attempt *attempt = take_attempt(m);
+        Job *job = attempt->job;
+        AttemptRecord *record = record_of(attempt);
+        const HostFacts *host = inventory_facts(m->inventory);
+
+        manager_note_module(m, job->record->id);
+        record->verify = clock_boottime(&system_clock) - attempt->began;
+        record->total += record->verify;
+        attempt_free(attempt);
+
+        if (!host->have_remaining)
+                log_warning(0, "Job %u: the number of remaining updates cannot be read after the update", job->record->id);
+        else if (record->have_remaining && host->remaining + 1 != record->remaining)
+                log_warning(0, "Job %u: %u updates were left before and %u are after it, expected one less",
+                            job->record->id, record->remaining, host->remaining);
+
+        dispatch_finish(m, job, RESULT_SUCCESS, ERROR_NONE, "The new module runs");
+        return 0;
+}
+
+/* Takes the place of the attempt until it is done, so that the queue does not go on. */
+void attempt_verify(Manager *m, Job *job) {
+        int r;
+
+        if (job->record->state != JOB_VERIFYING) {
+                job_move(job, JOB_EVENT_UPLOADED);
+                job->progress = 0.97;
+                job_set_reason(job, "The kernel reports success; the version and the budget are being checked");
+                (void) manager_save(m, job);
+                manager_tell_job(m, job, JOB_CHANGED_STATE | JOB_CHANGED_ATTEMPTS | JOB_CHANGED_PROGRESS);
+        }
+
+        job->handed_over = true;
+        m->attempt = g_new0(Attempt, 1);
+        *m->attempt = (Attempt) { .job = job, .image_fd = -1, .began = clock_boottime(&system_clock) };
+        r = sd_event_add_defer(m->event, &m->attempt->verify, on_verify, m);
+        if (r < 0) {
+                log_error(r, "Job %u: failed to schedule the verification, verifying at once", job->record->id);
+                (void) on_verify(NULL, m);
+        }
+}
+
+/* The kernel ran something else than what was verified: never touch that image again. */
+static void set_aside(Manager *m, Job *job, const char *text) {
+        g_autofree char *key = g_strconcat(STORE_KEY_ASIDE, job->record->seam_hash, NULL);
+        int r;
+
+        g_hash_table_replace(m->aside, g_strdup(job->record->seam_hash), g_strdup(text));
+        r = store_set(m->store, key, text);
+        if (r < 0)
+                log_warning(r, "Failed to remember that an image was set aside, ignoring");
+}
+
+static void finish_failed(Manager *m, Job *job, ErrorId error, const char *format, ...) __attribute__((format(printf, 4, 5)));
+
+static void finish_failed(Manager *m, Job *job, ErrorId error, const char *format, ...) {
+        g_autofree char *text = NULL;
+        va_list ap;
+
+        va_start(ap, format);
+        text = g_strdup_vprintf(format, ap);
+        va_end(ap);
+        dispatch_finish(m, job, RESULT_FAILED, error, text);
+}
+
+static void finish_lost(Manager *m, Job *job, const AttemptRecord *record) {
+        g_autofree char *detail = g_strdup_printf("the kernel says \"%s\", and version gives ENXIO", record->kernel_error);
+
+        manager_note_lost(m, detail);
+        dispatch_finish(m, job, RESULT_LOST, ERROR_MODULE_LOST,
+                        "The old module was shut down and the new one did not start: it is gone and every TD with it; only a reboot helps");
+}
+
+static void finish_mismatch(Manager *m, Job *job, const AttemptFacts *facts) {
+        g_autofree char *text = g_strdup_printf("Its installation as %s brought %s; the image is set aside", job->record->to,
+                                                VERSION_STRING(facts->version));
+
+        manager_note_module(m, job->record->id);
+        set_aside(m, job, text);
+        finish_failed(m, job, ERROR_VERIFY_FAILED, "%s runs now, not %s; the image is set aside", VERSION_STRING(facts->version),
+                      job->record->to);
+}
+
+/* The outcome table of design and doc/states.md; classified in core/outcome.c, acted upon here. */
+void attempt_conclude(Manager *m, Job *job, const AttemptFacts *facts, const char *text) {
+        AttemptRecord *record = job_record_last_attempt(job->record);
+
+        if (record->outcome != OUTCOME_ABORTED)
+                record->outcome = outcome_classify(facts);
+        log_outcome(job, record);
+
+        switch (record->outcome) {
+        case OUTCOME_SUCCESS:
+                attempt_verify(m, job);
+                return;
+        case OUTCOME_LOST:
+                finish_lost(m, job, record);
+                return;
+        case OUTCOME_MISMATCH:
+                finish_mismatch(m, job, facts);
+                return;
+        case OUTCOME_BUSY:
+                job->handed_over = false;
+                m->seen_busy = true;
+                back_off(m, job, record->outcome);
+                return;
+        case OUTCOME_REFUSED:
+                job->handed_over = false;
+                if (job_record_count_outcome(job->record, OUTCOME_REFUSED) > m->config->refused_retries)
+                        finish_failed(m, job, ERROR_UPLOAD_FAILED, "The kernel refuses the image (%s), and the old module runs; see the kernel's log",
+                                      record->kernel_error);
+                else
+                        back_off(m, job, record->outcome);
+                return;
+        case OUTCOME_FOREIGN:
+                job->handed_over = false;
+                manager_note_module(m, 0);
+                back_to_gate(m, job);
+                return;
+        case OUTCOME_ABORTED:
+        case OUTCOME_INTERRUPTED:
+                job->handed_over = false;
+                back_to_gate(m, job);
+                return;
+        case OUTCOME_NOTHING:
+                finish_failed(m, job, ERROR_UPLOAD_FAILED, "The kernel took the image but nothing ran, and the old module runs; "
+                              "it is not tried again, since the kernel does not say why");
+                return;
+        default:
+                finish_failed(m, job, ERROR_UPLOAD_FAILED, "%s%sThe old module runs; it is not tried again, see the kernel's log",
+                              text ?: record->kernel_error, text || *record->kernel_error ? ". " : "");
+        }
+}

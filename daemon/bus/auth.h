@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later
+ * SPDX-FileCopyrightText: The tdx-updated authors */
+#pragma once
+
+#include <systemd/sd-bus.h>
+
+/*
+ * Authorisation by polkit, asked without blocking the loop: the message is put back at the
+ * head of the queue when the answer comes, and its handler runs again.
+ */
+typedef struct Auth Auth;
+
+Auth *auth_new(sd_bus *bus);
+Auth *auth_free(Auth *auth);
+
+/*
+ * May the sender of @message do @action? @version goes along as a detail for rules and
+ * dialogs ("" for none).
+ * 1: yes. 0: polkit was asked; return 1 from the handler, it will run again.
+ * Negative: no, and @error says so. Nothing may have been changed before this call.
+ */
+int auth_check(Auth *auth, sd_bus_message *message, const char *action, const char *version, sd_bus_error *error);

@@ -1,0 +1,354 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later
+ * SPDX-FileCopyrightText: The tdx-updated authors */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <syslog.h>
+
+#include "base/fileio.h"
+#include "base/names.h"
+#include "base/span.h"
+#include "config.h"
+
+#define CONFIG_FILE_MAX (256U * 1024U)
+
+/* A setter: NULL when the value is good, else what a good one looks like. An empty value is the default. */
+typedef const char *(*Setter)(Config *config, const char *value);
+typedef char *(*Getter)(const Config *config);
+
+static const char *set_directory(Config *c, const char *value) {
+        unsigned n = g_strv_length(c->catalogue_directories);
+
+        if (!*value) {
+                g_strfreev(c->catalogue_directories);
+                c->catalogue_directories = g_new0(char *, 1);
+                return NULL;
+        }
+        if (!g_path_is_absolute(value))
+                return "an absolute path";
+
+        c->catalogue_directories = g_renew(char *, c->catalogue_directories, n + 2);
+        c->catalogue_directories[n] = g_strdup(value);
+        c->catalogue_directories[n + 1] = NULL;
+        return NULL;
+}
+
+static char *get_directory(const Config *c) {
+        return g_strjoinv(" ", c->catalogue_directories);
+}
+
+static const char *set_signer(Config *c, const char *value) {
+        uint8_t signer[SIGNER_SIZE];
+
+        if (!*value) {
+                g_clear_pointer(&c->signers, g_free);
+                c->n_signers = 0;
+                return NULL;
+        }
+        if (strlen(value) != 2 * SIGNER_SIZE)
+                return "96 hexadecimal digits, the SHA-384 of an RSA modulus (tdxctl inspect shows an image's signer)";
+        for (unsigned i = 0; i < SIGNER_SIZE; i++) {
+                int high = g_ascii_xdigit_value(value[2 * i]), low = g_ascii_xdigit_value(value[2 * i + 1]);
+
+                if (high < 0 || low < 0)
+                        return "96 hexadecimal digits";
+                signer[i] = (uint8_t) (high << 4 | low);
+        }
+
+        c->signers = g_realloc_n(c->signers, c->n_signers + 1, SIGNER_SIZE);
+        memcpy(c->signers[c->n_signers++], signer, SIGNER_SIZE);
+        return NULL;
+}
+
+static char *get_signer(const Config *c) {
+        g_autoptr(GString) text = g_string_new(NULL);
+
+        for (unsigned i = 0; i < c->n_signers; i++) {
+                g_string_append(text, i > 0 ? " " : "");
+                for (unsigned j = 0; j < SIGNER_SIZE; j++)
+                        g_string_append_printf(text, "%02x", c->signers[i][j]);
+        }
+
+        return g_string_free(g_steal_pointer(&text), FALSE);
+}
+
+static const char *parse_number(const char *value, unsigned min, unsigned max, unsigned *ret) {
+        uint64_t number;
+
+        if (parse_u64(value, &number) < 0 || number < min || number > max)
+                return "a whole number in range";
+        *ret = (unsigned) number;
+        return NULL;
+}
+
+static const char *parse_flag(const char *value, bool *ret) {
+        static const char *const yes[] = { "yes", "true", "on", "1", NULL }, *const no[] = { "no", "false", "off", "0", NULL };
+
+        if (!g_strv_contains(yes, value) && !g_strv_contains(no, value))
+                return "yes or no";
+        *ret = g_strv_contains(yes, value);
+        return NULL;
+}
+
+static const char *parse_span(const char *value, uint64_t *ret) {
+        if (span_parse(value, ret) < 0 || *ret == 0)
+                return "a time span above 0, such as 30s or 2min, or infinity";
+        return NULL;
+}
+
+#define NUMBER(name, field, min, max)                                           \
+        static const char *set_##name(Config *c, const char *value) {           \
+                return parse_number(value, min, max, &c->field);                \
+        }                                                                       \
+        static char *get_##name(const Config *c) {                              \
+                return g_strdup_printf("%u", c->field);                         \
+        }
+#define FLAG(name, field)                                                       \
+        static const char *set_##name(Config *c, const char *value) {           \
+                return parse_flag(value, &c->field);                            \
+        }                                                                       \
+        static char *get_##name(const Config *c) {                              \
+                return g_strdup(c->field ? "yes" : "no");                       \
+        }
+#define SPAN(name, field)                                                       \
+        static const char *set_##name(Config *c, const char *value) {           \
+                return parse_span(value, &c->field);                            \
+        }                                                                       \
+        static char *get_##name(const Config *c) {                              \
+                return span_format(c->field);                                   \
+        }
+
+NUMBER(keep, policy.keep_remaining, 0, 1000000)
+NUMBER(refused, refused_retries, 0, 100)
+NUMBER(jobs, max_jobs, 1, 10000)
+NUMBER(user_jobs, max_jobs_per_user, 1, 10000)
+FLAG(exact, policy.require_exact_stepping)
+FLAG(debug, policy.allow_debug)
+SPAN(deadline, default_deadline)
+SPAN(timeout, attempt_timeout)
+
+static const char *const levels[] = { "emerg", "alert", "crit", "err", "warning", "notice", "info", "debug" };
+
+static const char *set_level(Config *c, const char *value) {
+        for (unsigned i = 0; i < G_N_ELEMENTS(levels); i++)
+                if (strcmp(levels[i], value) == 0) {
+                        c->log_level = (int) i;
+                        return NULL;
+                }
+
+        return "err, warning, notice, info or debug";
+}
+
+static char *get_level(const Config *c) {
+        return g_strdup(levels[c->log_level & 7]);
+}
+
+static const ConfigKey keys[] = {
+        { "CatalogueDirectory", "", "A directory with TDX module images and their mapping_file.json, after those that are built in; may be given more than once." },
+        { "TrustedSigner", "", "SHA-384 of an RSA modulus whose signature is trusted beside Intel's; may be given more than once." },
+        { "KeepRemaining", "1", "How many updates must be left after an update; only a reboot gives new ones." },
+        { "RequireExactStepping", "no", "Whether a CPU whose stepping the image does not list blocks an update, or is only shown." },
+        { "AllowDebugImages", "no", "Whether debug modules, in which no TD is confidential, may be installed." },
+        { "DefaultDeadlineSec", "infinity", "After this time a job that has found no window ends as expired, unless it has a deadline of its own." },
+        { "AttemptTimeoutSec", "2min", "After this time an attempt that the kernel has not ended counts as stuck." },
+        { "RefusedRetries", "2", "How many more attempts follow when the kernel refuses an image that was verified." },
+        { "MaxJobs", "64", "How many unfinished jobs there may be." },
+        { "MaxJobsPerUser", "16", "How many unfinished jobs one user may have." },
+        { "LogLevel", "info", "The least severe messages to log: err, warning, notice, info or debug." },
+};
+
+static const struct {
+        Setter set;
+        Getter get;
+} accessors[G_N_ELEMENTS(keys)] = {
+        { set_directory, get_directory }, { set_signer, get_signer }, { set_keep, get_keep },       { set_exact, get_exact },
+        { set_debug, get_debug },         { set_deadline, get_deadline }, { set_timeout, get_timeout }, { set_refused, get_refused },
+        { set_jobs, get_jobs },           { set_user_jobs, get_user_jobs }, { set_level, get_level },
+};
+
+const ConfigKey *config_keys(size_t *ret_n) {
+        *ret_n = G_N_ELEMENTS(keys);
+        return keys;
+}
+
+char *config_value(const Config *config, const ConfigKey *key) {
+        return accessors[key - keys].get(config);
+}
+
+const char *config_source(const Config *config, const ConfigKey *key) {
+        return g_hash_table_lookup(config->sources, key->name) ?: "";
+}
+
+Config *config_free(Config *config) {
+        if (!config)
+                return NULL;
+
+        g_strfreev(config->catalogue_directories);
+        g_free(config->signers);
+        g_clear_pointer(&config->sources, g_hash_table_unref);
+        g_free(config->fingerprint);
+        g_free(config);
+        return NULL;
+}
+
+static Config *config_new(char **directories) {
+        static const char *const built_in[] = { CATALOGUE_DIRECTORIES, NULL };
+        Config *c = g_new0(Config, 1);
+
+        c->catalogue_directories = g_strdupv(directories ?: (char **) built_in);
+        c->sources = g_hash_table_new_full(g_str_hash, g_str_equal, NULL, g_free);
+        for (size_t i = 0; i < G_N_ELEMENTS(keys); i++)
+                if (*keys[i].fallback)
+                        (void) accessors[i].set(c, keys[i].fallback);
+
+        return c;
+}
+
+static void problem(ConfigProblems *problems, const char *file, unsigned line, const char *format, ...)
+        __attribute__((format(printf, 4, 5)));
+
+static void problem(ConfigProblems *problems, const char *file, unsigned line, const char *format, ...) {
+        g_autofree char *text = NULL;
+        va_list ap;
+
+        va_start(ap, format);
+        text = g_strdup_vprintf(format, ap);
+        va_end(ap);
+        g_ptr_array_add(problems, line > 0 ? g_strdup_printf("%s:%u: %s", file, line, text) : g_strdup_printf("%s: %s", file, text));
+}
+
+static void assign(Config *c, const char *file, unsigned line, const char *name, const char *value, ConfigProblems *problems) {
+        const char *wanted;
+
+        for (size_t i = 0; i < G_N_ELEMENTS(keys); i++) {
+                if (strcmp(keys[i].name, name) != 0)
+                        continue;
+
+                wanted = accessors[i].set(c, *value || !*keys[i].fallback ? value : keys[i].fallback);
+                if (wanted)
+                        problem(problems, file, line, "%s= does not take \"%s\"; it takes %s", name, value, wanted);
+                else
+                        g_hash_table_replace(c->sources, (char *) keys[i].name, g_strdup_printf("%s:%u", file, line));
+                return;
+        }
+
+        problem(problems, file, line, "There is no key %s=; tdx-updated --help lists the keys", name);
+}
+
+static void parse_text(Config *c, const char *file, char *text, ConfigProblems *problems) {
+        g_auto(GStrv) lines = g_strsplit(text, "\n", 0);
+        bool in_section = false;
+
+        for (unsigned i = 0; lines[i]; i++) {
+                char *line = g_strstrip(lines[i]), *equals;
+
+                if (!*line || *line == '#' || *line == ';')
+                        continue;
+                if (*line == '[') {
+                        in_section = strcmp(line, "[Update]") == 0;
+                        if (!in_section)
+                                problem(problems, file, i + 1, "There is no section %s; the only one is [Update]", line);
+                        continue;
+                }
+
+                equals = strchr(line, '=');
+                if (!equals) {
+                        problem(problems, file, i + 1, "\"%s\" is neither a section nor Key=value", line);
+                        continue;
+                }
+                *equals = '\0';
+                if (!in_section)
+                        problem(problems, file, i + 1, "%s= stands outside of the section [Update]", g_strchomp(line));
+                else
+                        assign(c, file, i + 1, g_strchomp(line), g_strchug(equals + 1), problems);
+        }
+}
+
+static int parse_file(Config *c, const char *file, bool optional, ConfigProblems *problems) {
+        g_autofree char *text = NULL;
+        size_t size;
+        int r;
+
+        r = read_file_at(AT_FDCWD, file, CONFIG_FILE_MAX, &text, &size);
+        if (r == -ENOENT && optional)
+                return 0;
+        if (r == -ENOMEM)
+                return r;
+        if (r < 0)
+                problem(problems, file, 0, "Cannot be read: %s", g_strerror(-r));
+        else if (strlen(text) != size || !g_utf8_validate(text, -1, NULL))
+                problem(problems, file, 0, "Is no text (it has a NUL byte or no valid UTF-8)");
+        else
+                parse_text(c, file, text, problems);
+
+        return 0;
+}
+
+/* The drop-ins in their order; of two with one name the first directory's counts. */
+static GPtrArray *find_drop_ins(void) {
+        static const char *const directories[] = {
+                "/etc/" CONFIG_NAME "/" CONFIG_NAME ".conf.d",
+                "/run/" CONFIG_NAME "/" CONFIG_NAME ".conf.d",
+                "/usr/lib/" CONFIG_NAME "/" CONFIG_NAME ".conf.d",
+        };
+        g_autoptr(GHashTable) by_name = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free);
+        g_autoptr(GList) names = NULL;
+        GPtrArray *files = g_ptr_array_new_with_free_func(g_free);
+
+        for (size_t i = 0; i < G_N_ELEMENTS(directories); i++) {
+                g_autoptr(GDir) dir = g_dir_open(directories[i], 0, NULL);
+                const char *name;
+
+                while (dir && (name = g_dir_read_name(dir)))
+                        if (g_str_has_suffix(name, ".conf") && !g_hash_table_contains(by_name, name))
+                                g_hash_table_insert(by_name, g_strdup(name), g_build_filename(directories[i], name, NULL));
+        }
+
+        names = g_list_sort(g_hash_table_get_keys(by_name), (GCompareFunc) strcmp);
+        for (GList *l = names; l; l = l->next)
+                g_ptr_array_add(files, g_strdup(g_hash_table_lookup(by_name, l->data)));
+
+        return files;
+}
+
+static void make_fingerprint(Config *c) {
+        g_autoptr(GString) text = g_string_new(NULL);
+
+        for (size_t i = 0; i < G_N_ELEMENTS(keys); i++) {
+                g_autofree char *value = accessors[i].get(c);
+
+                g_string_append_printf(text, "%s=%s\n", keys[i].name, value);
+        }
+
+        c->fingerprint = g_string_free(g_steal_pointer(&text), FALSE);
+}
+
+int config_load(const char *file, char **directories, Config **ret, ConfigProblems **ret_problems) {
+        g_autoptr(Config) config = config_new(directories);
+        g_autoptr(GPtrArray) problems = g_ptr_array_new_with_free_func(g_free);
+        int r;
+
+        r = parse_file(config, file ?: "/etc/" CONFIG_NAME "/" CONFIG_NAME ".conf", !file, problems);
+        if (r < 0)
+                return r;
+
+        if (!file) {
+                g_autoptr(GPtrArray) drop_ins = find_drop_ins();
+
+                for (unsigned i = 0; i < drop_ins->len; i++) {
+                        r = parse_file(config, drop_ins->pdata[i], false, problems);
+                        if (r < 0)
+                                return r;
+                }
+        }
+
+        if (problems->len > 0) {
+                *ret_problems = g_steal_pointer(&problems);
+                return -EINVAL;
+        }
+
+        make_fingerprint(config);
+        *ret = g_steal_pointer(&config);
+        return 0;
+}

@@ -1,0 +1,354 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later
+ * SPDX-FileCopyrightText: The tdx-updated authors */
+#include <errno.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/names.h"
+#include "base/util.h"
+#include "manager-internal.h"
+#include "platform/abi.h"
+
+/*
+ * How often the things are looked at that nothing reports (misc.current, CPUs, the upload
+ * interface): only while a job waits for them, never when the queue is empty.
+ */
+#define POLL_USEC (250 * USEC_PER_MSEC)
+
+#define KEEP_FINISHED 32U
+#define KEEP_FINISHED_USEC (3600 * USEC_PER_SEC)
+
+static void run_queue(Manager *m);
+
+static int on_kick(sd_event_source *source, void *userdata) {
+        run_queue(userdata);
+        return 0;
+}
+
+void dispatch_kick(Manager *m) {
+        int r;
+
+        if (!m->kick) {
+                r = sd_event_add_defer(m->event, &m->kick, on_kick, m);
+                if (r < 0) {
+                        log_error(r, "Failed to schedule the queue");
+                        return;
+                }
+        }
+
+        r = sd_event_source_set_enabled(m->kick, SD_EVENT_ONESHOT);
+        if (r < 0)
+                log_error(r, "Failed to schedule the queue");
+}
+
+static int on_timer(sd_event_source *source, uint64_t usec, void *userdata) {
+        run_queue(userdata);
+        return 0;
+}
+
+/* @when: realtime usec; deadlines are by the wall clock, as they were given. */
+static void wake_at(Manager *m, uint64_t when) {
+        uint64_t now = clock_realtime(&system_clock), delay = when > now ? when - now : 0;
+        int r;
+
+        m->timer = sd_event_source_disable_unref(m->timer);
+        r = sd_event_add_time_relative(m->event, &m->timer, CLOCK_BOOTTIME, delay, USEC_PER_MSEC, on_timer, m);
+        if (r < 0)
+                log_error(r, "Failed to arm the queue's timer");
+}
+
+Job *dispatch_head(const Manager *m) {
+        for (unsigned i = 0; i < m->jobs->len; i++)
+                if (!job_finished(m->jobs->pdata[i]))
+                        return m->jobs->pdata[i];
+
+        return NULL;
+}
+
+/* Is somebody else at the interface? Two writers are not kept apart by the kernel. */
+static char *find_foreign(Manager *m) {
+        g_auto(UploadState) state = {};
+
+        if (m->attempt || inventory_facts(m->inventory)->unsupported)
+                return NULL;
+
+        upload_read_state(m->roots, &state);
+        if (state.loading)
+                return g_strdup("an image is being staged (if nothing does any more: echo -1 > /sys/" ABI_LOADING ")");
+        if (!state.status)
+                return g_strdup("its status cannot be read");
+        if (strcmp(state.status, ABI_STATUS_IDLE) != 0)
+                return g_strdup_printf("its status is \"%s\"", state.status);
+        return NULL;
+}
+
+/*
+ * The moment as it is now. @job: whose backoff counts, or NULL. @evidence and *@foreign own the texts that
+ * *@ret points to.
+ */
+void dispatch_moment(Manager *m, const Job *job, MomentFacts *ret, Evidence *evidence, char **foreign) {
+        evidence_read(m->roots, evidence);
+        *foreign = find_foreign(m);
+
+        *ret = (MomentFacts) {
+                .activity = { evidence->activity, evidence->text },
+                .store_failed = store_failed(m->store),
+                .foreign_upload = *foreign,
+                .now = clock_realtime(&system_clock),
+                .next_attempt = job ? job->record->next_attempt : 0,
+        };
+}
+
+void dispatch_gate(Manager *m, const Job *job, BlockerList *ret, Evidence *ret_evidence) {
+        g_autofree char *foreign = NULL;
+        Image *image = manager_find_image(m, job->record->to);
+        Policy policy = manager_policy(m);
+        MomentFacts moment;
+        ImageFacts facts;
+
+        if (image)
+                manager_image_facts(m, image, &facts);
+        dispatch_moment(m, job, &moment, ret_evidence, &foreign);
+        gate_evaluate(inventory_facts(m->inventory), image ? &facts : NULL, &policy, &moment, ret);
+}
+
+static void log_finished(const Job *job) {
+        const JobRecord *record = job->record;
+        g_autofree char *id = g_strdup_printf("%u", record->id);
+        bool good = record->result == RESULT_SUCCESS || record->result == RESULT_ALREADY_CURRENT ||
+                    record->result == RESULT_CANCELLED;
+
+        log_full(good ? LOG_NOTICE : LOG_ERR, 0,
+                 FIELDS("MESSAGE_ID", MESSAGE_JOB_FINISHED, FIELD_JOB, id, FIELD_FROM, record->from, FIELD_TO, record->to,
+                        FIELD_RESULT, job_result_to_string(record->result)),
+                 "Job %s: %s%s%s", id, job_result_to_string(record->result), *record->error_text ? ": " : "", record->error_text);
+}
+
+void dispatch_finish(Manager *m, Job *job, JobResult result, ErrorId error, const char *text) {
+        JobRecord *record = job->record;
+
+        g_return_if_fail(job_may_finish(record->state, result, job->handed_over));
+
+        job_move(job, JOB_EVENT_FINISH);
+        job->handed_over = false;
+        record->result = result;
+        record->finished = clock_realtime(&system_clock);
+        record->next_attempt = 0;
+        if (error != ERROR_NONE) {
+                record_set(&record->error_name, error_entry(error)->dbus_name);
+                record_set(&record->error_text, text);
+        }
+        job->progress = result == RESULT_SUCCESS ? 1 : job->progress;
+        job_set_reason(job, "%s", text);
+        (void) manager_save(m, job);
+        log_finished(job);
+
+        manager_tell_job(m, job, JOB_CHANGED_STATE | JOB_CHANGED_RESULT | JOB_CHANGED_ATTEMPTS | JOB_CHANGED_PROGRESS);
+        if (m->started)
+                m->events.job_finished(job, m->events.userdata);
+        manager_prepare(m, false);
+        manager_tell(m, MANAGER_CHANGED_JOBS | MANAGER_CHANGED_STATE);
+        dispatch_forget(m);
+        dispatch_kick(m);
+}
+
+static int on_forget(sd_event_source *source, uint64_t usec, void *userdata) {
+        dispatch_forget(userdata);
+        return 0;
+}
+
+/* A finished job stays readable for an hour, and longer while it is among the last 32. */
+void dispatch_forget(Manager *m) {
+        uint64_t now = clock_realtime(&system_clock);
+        unsigned finished = 0, i = 0;
+
+        if (!m->started)
+                return;
+
+        m->forget = sd_event_source_disable_unref(m->forget);
+        for (unsigned k = 0; k < m->jobs->len; k++)
+                if (job_finished(m->jobs->pdata[k]))
+                        finished++;
+
+        while (finished > KEEP_FINISHED && i < m->jobs->len) {
+                Job *job = m->jobs->pdata[i];
+
+                if (!job_finished(job) || job->unsaved) {
+                        i++;
+                        continue;
+                }
+                if (now < job->record->finished + KEEP_FINISHED_USEC && now >= job->record->finished) {
+                        (void) sd_event_add_time_relative(m->event, &m->forget, CLOCK_BOOTTIME,
+                                                          job->record->finished + KEEP_FINISHED_USEC - now, USEC_PER_SEC,
+                                                          on_forget, m);
+                        return;
+                }
+
+                m->events.job_forgotten(job, m->events.userdata);
+                g_ptr_array_remove_index(m->jobs, i);
+                finished--;
+        }
+}
+
+static void set_waiting(Manager *m, Job *job, const Blocker *blocker) {
+        unsigned changes = 0;
+
+        if (job_set_reason(job, "%s", blocker->text))
+                changes |= JOB_CHANGED_REASON;
+        if (changes != 0) {
+                g_autofree char *id = g_strdup_printf("%u", job->record->id);
+
+                log_full(LOG_INFO, 0, FIELDS("MESSAGE_ID", MESSAGE_WAITING, FIELD_JOB, id, FIELD_BLOCKER, blocker_id_to_string(blocker->id)),
+                         "Job %s waits: %s", id, blocker->text);
+                manager_tell_job(m, job, changes);
+        }
+}
+
+/* A hard or policy blocker ends the job with the blocker's error. */
+static void finish_refused(Manager *m, Job *job, const Blocker *refusal) {
+        if (refusal->id == BLOCKER_ALREADY_CURRENT)
+                dispatch_finish(m, job, RESULT_ALREADY_CURRENT, ERROR_NONE, refusal->text);
+        else
+                dispatch_finish(m, job, RESULT_FAILED, blocker_error(refusal->id), refusal->text);
+}
+
+static void move(Manager *m, Job *job, JobEvent event) {
+        job_move(job, event);
+        (void) manager_save(m, job);
+        manager_tell_job(m, job, JOB_CHANGED_STATE);
+}
+
+/* Has the store come back? A failed save is tried again; what is on disk must not be behind. */
+static bool store_is_good(Manager *m) {
+        for (unsigned i = 0; i < m->jobs->len; i++)
+                if (((Job *) m->jobs->pdata[i])->unsaved && manager_save(m, m->jobs->pdata[i]) < 0)
+                        return false;
+
+        if (store_failed(m->store))
+                (void) store_set(m->store, STORE_KEY_LAST_BOOT, inventory_boot_id(m->inventory));
+        return !store_failed(m->store);
+}
+
+static bool expire(Manager *m, Job *job, uint64_t now) {
+        if (job->record->expires == 0 || now < job->record->expires || job->handed_over)
+                return false;
+
+        dispatch_finish(m, job, RESULT_EXPIRED, ERROR_DEADLINE_EXPIRED,
+                        "The deadline has passed before there was a moment for the update; nothing was changed");
+        return true;
+}
+
+/* The target is looked at again before each attempt. Returns true if that has ended the job. */
+static bool check_target(Manager *m, Job *job) {
+        const HostFacts *host = manager_host(m);
+        Image *image = manager_find_image(m, job->record->to);
+        g_autofree char *hash = image ? manager_image_hash(image) : NULL;
+
+        if (host->lost)
+                return false;
+        if (host->have_running && strcmp(VERSION_STRING(host->running), job->record->to) == 0) {
+                dispatch_finish(m, job, RESULT_ALREADY_CURRENT, ERROR_NONE, "The target runs already; no update was spent");
+                return true;
+        }
+        if (!image) {
+                dispatch_finish(m, job, RESULT_FAILED, ERROR_NO_SUCH_VERSION,
+                                "The image has gone from the catalogue; nothing was changed");
+                return true;
+        }
+        if (strcmp(hash, job->record->seam_hash) != 0) {
+                dispatch_finish(m, job, RESULT_FAILED, ERROR_PLAN_STALE,
+                                "The catalogue has another image of this version now; nothing was changed, ask again if that is right");
+                return true;
+        }
+        return false;
+}
+
+/* One step for the job at the head. Returns true if it left the head, so that the next one gets its turn. */
+static bool run_head(Manager *m, Job *job) {
+        g_auto(BlockerList) blockers = {};
+        g_auto(Evidence) evidence = {};
+        uint64_t now = clock_realtime(&system_clock), next;
+        const Blocker *blocker;
+
+        if (job->record->state == JOB_QUEUED)
+                move(m, job, JOB_EVENT_HEAD);
+        if (expire(m, job, now))
+                return true;
+        if (job->record->state == JOB_BACKOFF && now >= job->record->next_attempt) {
+                job->record->next_attempt = 0;
+                move(m, job, JOB_EVENT_RETRY_TIME);
+        }
+
+        (void) store_is_good(m);
+        manager_observe(m);
+        if (check_target(m, job))
+                return true;
+
+        dispatch_gate(m, job, &blockers, &evidence);
+        blocker = blocker_list_refusal(&blockers);
+        if (blocker) {
+                finish_refused(m, job, blocker);
+                return true;
+        }
+
+        blocker = blocker_list_wait(&blockers);
+        if (!blocker) {
+                g_autofree char *seen = g_strdup_printf("%s: %s", evidence.tier, evidence.text);
+
+                record_set(&job->record->evidence, seen);
+                if (attempt_start(m, job, manager_find_image(m, job->record->to)) >= 0)
+                        return false;
+        } else if (job->record->state != JOB_BACKOFF)
+                set_waiting(m, job, blocker);
+
+        next = job->record->state == JOB_BACKOFF ? job->record->next_attempt : now + POLL_USEC;
+        if (job->record->expires != 0)
+                next = MIN(next, job->record->expires);
+        wake_at(m, next);
+        return false;
+}
+
+/* Those behind the head only wait, but their time can run out. Returns the next deadline, 0: none. */
+static void expire_queued(Manager *m) {
+        uint64_t now = clock_realtime(&system_clock);
+
+        for (unsigned i = 0; i < m->jobs->len; i++) {
+                Job *job = m->jobs->pdata[i];
+
+                if (!job_finished(job) && job != dispatch_head(m))
+                        (void) expire(m, job, now);
+        }
+}
+
+static uint64_t next_deadline(Manager *m) {
+        uint64_t next = 0;
+
+        for (unsigned i = 0; i < m->jobs->len; i++) {
+                Job *job = m->jobs->pdata[i];
+
+                /* The one whose attempt runs is asked at its last look. */
+                if (!job_finished(job) && (!m->attempt || m->attempt->job != job) && job->record->expires != 0 &&
+                    (next == 0 || job->record->expires < next))
+                        next = job->record->expires;
+        }
+
+        return next;
+}
+
+static void run_queue(Manager *m) {
+        uint64_t deadline;
+        Job *job;
+
+        m->timer = sd_event_source_disable_unref(m->timer);
+        expire_queued(m);
+
+        while (!m->attempt && (job = dispatch_head(m)))
+                if (!run_head(m, job))
+                        break;
+
+        /* While an attempt runs, or behind a head without a timer, deadlines still count. */
+        deadline = next_deadline(m);
+        if (!m->timer && deadline != 0)
+                wake_at(m, deadline);
+}

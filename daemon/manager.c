@@ -1,0 +1,515 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later
+ * SPDX-FileCopyrightText: The tdx-updated authors */
+#include <errno.h>
+#include <stdarg.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/names.h"
+#include "base/util.h"
+#include "manager-internal.h"
+
+/* Two reads of the P-SEAMLDR's values are never closer than this: each stops a CPU for long. */
+#define HARDWARE_READ_USEC (10 * USEC_PER_SEC)
+
+void failure_clear(Failure *failure) {
+        g_free(failure->text);
+        *failure = (Failure) {};
+}
+
+int failure_set(Failure *failure, ErrorId id, const char *format, ...) {
+        va_list ap;
+
+        failure_clear(failure);
+        failure->id = id;
+        va_start(ap, format);
+        failure->text = g_strdup_vprintf(format, ap);
+        va_end(ap);
+
+        return -error_entry(id)->error;
+}
+
+static void job_destroy(void *data) {
+        job_free(data);
+}
+
+static CatalogueOptions catalogue_options(const Manager *m) {
+        return (CatalogueOptions) {
+                .directories = (const char *const *) m->config->catalogue_directories,
+                .trust = { (const uint8_t (*)[SIGNER_SIZE]) m->config->signers, m->config->n_signers },
+                .require_root = true,
+        };
+}
+
+static int load_catalogue(Manager *m) {
+        g_autoptr(Catalogue) catalogue = NULL;
+        CatalogueOptions options = catalogue_options(m);
+        char *stamp = catalogue_fingerprint(&options);
+        int r;
+
+        r = catalogue_load(&options, &catalogue);
+        if (r < 0) {
+                g_free(stamp);
+                return log_error(r, "Failed to read the catalogue");
+        }
+
+        for (size_t i = 0; i < catalogue_n_problems(catalogue); i++)
+                log_warning(0, "%s: %s", catalogue_problem(catalogue, i)->path, catalogue_problem(catalogue, i)->text);
+
+        catalogue_unref(m->catalogue);
+        m->catalogue = g_steal_pointer(&catalogue);
+        g_free(m->catalogue_stamp);
+        m->catalogue_stamp = stamp;
+        return 0;
+}
+
+/* The security version of what runs: from the image of that version, or from the table of known releases. */
+static void update_svn(Manager *m) {
+        const HostFacts *host = inventory_facts(m->inventory);
+        const KnownRelease *known;
+        Image *image;
+
+        if (!host->have_running) {
+                inventory_set_svn(m->inventory, false, 0);
+                return;
+        }
+
+        image = catalogue_find(m->catalogue, host->running);
+        known = known_release_by_version(host->running);
+        if (image && image_facts(image)->verdict == IMAGE_OK)
+                inventory_set_svn(m->inventory, true, image_facts(image)->svn);
+        else
+                inventory_set_svn(m->inventory, known != NULL, known ? known->svn : 0);
+}
+
+const Catalogue *manager_catalogue(Manager *m) {
+        CatalogueOptions options = catalogue_options(m);
+        g_autofree char *stamp = catalogue_fingerprint(&options);
+
+        if (g_strcmp0(stamp, m->catalogue_stamp) != 0 && load_catalogue(m) >= 0)
+                update_svn(m);
+
+        return m->catalogue;
+}
+
+Image *manager_find_image(Manager *m, const char *version) {
+        Version v;
+
+        return version_parse(version, &v) < 0 ? NULL : catalogue_find(m->catalogue, v);
+}
+
+char *manager_image_hash(const Image *image) {
+        const uint8_t *hash = image_seam_hash(image);
+        char *text = g_malloc0(2 * SEAM_HASH_SIZE + 1);
+
+        for (unsigned i = 0; i < SEAM_HASH_SIZE; i++)
+                g_snprintf(text + 2 * i, 3, "%02x", hash[i]);
+
+        return text;
+}
+
+void manager_image_facts(const Manager *m, const Image *image, ImageFacts *ret) {
+        g_autofree char *hash = manager_image_hash(image);
+        const char *why = g_hash_table_lookup(m->aside, hash);
+
+        *ret = *image_facts(image);
+        if (why && ret->verdict == IMAGE_OK) {
+                ret->verdict = IMAGE_UNTRUSTED;
+                ret->verdict_text = why;
+        }
+}
+
+Policy manager_policy(const Manager *m) {
+        return m->config->policy;
+}
+
+void manager_image_blockers(Manager *m, const Image *image, ImageFacts *ret_facts, BlockerList *ret) {
+        Policy policy = manager_policy(m);
+        g_auto(BlockerList) all = {};
+
+        manager_image_facts(m, image, ret_facts);
+        eligibility_evaluate(manager_host(m), ret_facts, &policy, &all);
+        for (size_t i = 0; i < all.n; i++)
+                if (all.items[i].severity != SEVERITY_WAIT)
+                        blocker_list_add(ret, all.items[i].id, all.items[i].subject, "%s", all.items[i].text)->severity =
+                                all.items[i].severity;
+}
+
+int manager_save(Manager *m, Job *job) {
+        int r;
+
+        r = store_save_job(m->store, job->record);
+        job->unsaved = r < 0;
+        if (r < 0)
+                log_full(LOG_ERR, r, FIELDS("MESSAGE_ID", MESSAGE_STORE_FAILED),
+                         "Failed to save job %u (%s)", job->record->id, store_error(m->store));
+        return r;
+}
+
+void manager_tell(Manager *m, unsigned changes) {
+        if (m->started && changes != 0)
+                m->events.changed(changes, m->events.userdata);
+}
+
+void manager_tell_job(Manager *m, Job *job, unsigned changes) {
+        if (!m->started || job->record->id == 0)
+                return;
+
+        m->events.job_changed(job, changes, m->events.userdata);
+        if (changes & (JOB_CHANGED_STATE | JOB_CHANGED_REASON) && job == dispatch_head(m))
+                manager_tell(m, MANAGER_CHANGED_STATE);
+}
+
+void manager_prepare(Manager *m, bool start) {
+        if (m->prepared == start)
+                return;
+
+        m->prepared = start;
+        if (m->started)
+                m->events.prepare(start, m->events.userdata);
+}
+
+void manager_read_hardware(Manager *m) {
+        inventory_read_hardware(m->inventory);
+        m->hardware_read = clock_boottime(&system_clock);
+}
+
+static void remember_version(Manager *m) {
+        const HostFacts *host = inventory_facts(m->inventory);
+        int r = 0;
+
+        if (!host->have_running)
+                return;
+
+        version_format(host->running, m->last_version);
+        r = store_set(m->store, STORE_KEY_LAST_VERSION, m->last_version);
+        if (r >= 0)
+                r = store_set(m->store, STORE_KEY_LAST_BOOT, inventory_boot_id(m->inventory));
+        if (r < 0)
+                log_warning(r, "Failed to remember the running version, ignoring");
+}
+
+/* Somebody else has replaced the module: it belongs into the history, too. */
+static void record_external(Manager *m, const char *from, const char *to) {
+        g_autoptr(JobRecord) record = job_record_new();
+        int r;
+
+        record->external = true;
+        record->state = JOB_FINISHED;
+        record->result = RESULT_SUCCESS;
+        record->created = record->finished = clock_realtime(&system_clock);
+        record_set(&record->from, from);
+        record_set(&record->to, to);
+        record_set(&record->why, "not by tdx-updated");
+
+        r = store_save_job(m->store, record);
+        log_full(LOG_WARNING, r, FIELDS("MESSAGE_ID", MESSAGE_FOREIGN_UPDATE, FIELD_FROM, from, FIELD_TO, to),
+                 "The TDX module was changed from %s to %s by somebody else", from, to);
+}
+
+void manager_note_module(Manager *m, uint32_t job) {
+        char from[VERSION_STRING_MAX];
+
+        g_strlcpy(from, m->last_version, sizeof(from));
+        remember_version(m);
+        manager_read_hardware(m);
+        update_svn(m);
+
+        if (*from && strcmp(from, m->last_version) != 0) {
+                if (job == 0)
+                        record_external(m, from, m->last_version);
+                else {
+                        g_autofree char *id = g_strdup_printf("%u", job);
+
+                        log_full(LOG_NOTICE, 0,
+                                 FIELDS("MESSAGE_ID", MESSAGE_MODULE_UPDATED, FIELD_JOB, id, FIELD_FROM, from, FIELD_TO, m->last_version),
+                                 "The TDX module was updated from %s to %s", from, m->last_version);
+                }
+                if (m->started)
+                        m->events.module_updated(from, m->last_version, job, m->events.userdata);
+        }
+        manager_tell(m, MANAGER_CHANGED_MODULE | MANAGER_CHANGED_SUPPORT);
+}
+
+void manager_note_lost(Manager *m, const char *detail) {
+        g_autofree char *known = NULL;
+        int r;
+
+        inventory_set_lost(m->inventory);
+        (void) store_get(m->store, STORE_KEY_LOST_BOOT, &known);
+        if (g_strcmp0(known, inventory_boot_id(m->inventory)) == 0)
+                return;
+
+        r = store_set(m->store, STORE_KEY_LOST_BOOT, inventory_boot_id(m->inventory));
+        if (r < 0)
+                log_warning(r, "Failed to remember that the module is lost, ignoring");
+
+        log_full(LOG_CRIT, 0, FIELDS("MESSAGE_ID", MESSAGE_MODULE_LOST, FIELD_FROM, m->last_version),
+                 "The TDX module is gone (%s); only a reboot brings it back", detail);
+        if (m->started)
+                m->events.module_lost(m->last_version, detail, m->events.userdata);
+        manager_tell(m, MANAGER_CHANGED_STATE | MANAGER_CHANGED_MODULE | MANAGER_CHANGED_SUPPORT);
+}
+
+void manager_observe(Manager *m) {
+        const HostFacts *host = inventory_facts(m->inventory);
+        bool had_support = !host->unsupported, had_lost = host->lost;
+        int error;
+
+        error = inventory_read(m->inventory);
+        if (error == ENXIO && !had_lost)
+                manager_note_lost(m, "its version gives ENXIO");
+        else if (host->have_running && strcmp(VERSION_STRING(host->running), m->last_version) != 0)
+                manager_note_module(m, 0);
+
+        if (!host->unsupported && !had_support)
+                manager_read_hardware(m);
+        if (had_support != !host->unsupported)
+                manager_tell(m, MANAGER_CHANGED_SUPPORT | MANAGER_CHANGED_MODULE | MANAGER_CHANGED_STATE);
+}
+
+/* What was known before this start: the running version, and whether the module is lost. */
+static int load_facts(Manager *m) {
+        g_autofree char *lost = NULL, *version = NULL, *boot = NULL;
+        const char *now = inventory_boot_id(m->inventory);
+        int r;
+
+        r = store_get(m->store, STORE_KEY_LOST_BOOT, &lost);
+        if (r >= 0)
+                r = store_get(m->store, STORE_KEY_LAST_VERSION, &version);
+        if (r >= 0)
+                r = store_get(m->store, STORE_KEY_LAST_BOOT, &boot);
+        if (r < 0)
+                return log_error(r, "Failed to read the database (%s)", store_error(m->store));
+
+        if (*now && g_strcmp0(lost, now) == 0)
+                inventory_set_lost(m->inventory);
+        /* After a reboot the BIOS copy runs: a change then is nobody's update. */
+        if (version && g_strcmp0(boot, now) == 0)
+                g_strlcpy(m->last_version, version, sizeof(m->last_version));
+
+        return 0;
+}
+
+static int load_aside(Manager *m) {
+        for (size_t i = 0; i < catalogue_n_images(m->catalogue); i++) {
+                g_autofree char *hash = manager_image_hash(catalogue_image(m->catalogue, i)),
+                                *key = g_strconcat(STORE_KEY_ASIDE, hash, NULL), *why = NULL;
+                int r;
+
+                r = store_get(m->store, key, &why);
+                if (r < 0)
+                        return log_error(r, "Failed to read the database (%s)", store_error(m->store));
+                if (why)
+                        g_hash_table_replace(m->aside, g_steal_pointer(&hash), g_steal_pointer(&why));
+        }
+
+        return 0;
+}
+
+int manager_new(const ManagerOptions *options, Manager **ret) {
+        g_autoptr(Manager) m = g_new0(Manager, 1);
+        int r;
+
+        m->event = sd_event_ref(options->event);
+        m->roots = options->roots;
+        m->config = options->config;
+        m->store = options->store;
+        m->config_file = g_strdup(options->config_file);
+        m->directories = g_strdupv(options->directories);
+        m->import_directory = g_strdup(options->import_directory);
+        m->inventory = inventory_new(m->roots);
+        m->jobs = g_ptr_array_new_with_free_func(job_destroy);
+        m->aside = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free);
+
+        r = load_catalogue(m);
+        if (r >= 0)
+                r = load_aside(m);
+        if (r >= 0)
+                r = load_facts(m);
+        if (r < 0)
+                return r;
+
+        *ret = g_steal_pointer(&m);
+        return 0;
+}
+
+int manager_start(Manager *m, const ManagerEvents *events) {
+        const HostFacts *host = inventory_facts(m->inventory);
+        int error, r;
+
+        m->events = *events;
+
+        /* The picture first; a difference that our own interrupted attempt made is not somebody else's. */
+        error = inventory_read(m->inventory);
+        manager_read_hardware(m);
+        update_svn(m);
+        if (!*m->last_version && host->have_running)
+                remember_version(m);
+
+        r = recover_jobs(m);
+        if (r < 0)
+                return r;
+        if (error == ENXIO)
+                manager_note_lost(m, "its version gives ENXIO");
+        m->started = true;
+        if (!m->attempt)
+                manager_observe(m);
+        dispatch_forget(m);
+        dispatch_kick(m);
+        return 0;
+}
+
+Manager *manager_free(Manager *m) {
+        if (!m)
+                return NULL;
+
+        attempt_free(m->attempt);
+        sd_event_source_disable_unref(m->kick);
+        sd_event_source_disable_unref(m->timer);
+        sd_event_source_disable_unref(m->forget);
+        g_clear_pointer(&m->jobs, g_ptr_array_unref);
+        g_clear_pointer(&m->aside, g_hash_table_unref);
+        catalogue_unref(m->catalogue);
+        g_free(m->catalogue_stamp);
+        inventory_free(m->inventory);
+        store_close(m->store);
+        config_free(m->config);
+        roots_free(m->roots);
+        g_free(m->config_file);
+        g_strfreev(m->directories);
+        g_free(m->import_directory);
+        sd_event_unref(m->event);
+        g_free(m);
+        return NULL;
+}
+
+int manager_reload(Manager *m) {
+        g_autoptr(GPtrArray) problems = NULL;
+        Config *config;
+        int r;
+
+        r = config_load(m->config_file, m->directories, &config, &problems);
+        if (r < 0) {
+                for (unsigned i = 0; problems && i < problems->len; i++)
+                        log_full(LOG_ERR, 0, FIELDS("MESSAGE_ID", MESSAGE_CONFIG_INVALID), "%s", (char *) problems->pdata[i]);
+                return log_error(problems ? 0 : r, "The configuration is bad; the settings in force are kept") ?: r;
+        }
+
+        config_free(m->config);
+        m->config = config;
+        log_set_level(config->log_level);
+        (void) load_catalogue(m);
+        update_svn(m);
+        log_info("The configuration was read again");
+        dispatch_kick(m);
+        return 0;
+}
+
+int manager_refresh(Manager *m, Failure *failure) {
+        int r;
+
+        r = load_catalogue(m);
+        if (r < 0)
+                return failure_set(failure, ERROR_IO, "The catalogue could not be read; see the journal");
+
+        if (!m->attempt) {
+                if (clock_boottime(&system_clock) - m->hardware_read >= HARDWARE_READ_USEC)
+                        manager_read_hardware(m);
+                manager_observe(m);
+        }
+        update_svn(m);
+        manager_tell(m, MANAGER_CHANGED_MODULE | MANAGER_CHANGED_SUPPORT | MANAGER_CHANGED_STATE);
+        dispatch_kick(m);
+        return 0;
+}
+
+int manager_history(Manager *m, uint64_t since, uint32_t max, GPtrArray **ret, Failure *failure) {
+        if (store_load_history(m->store, since, max == 0 ? STORE_HISTORY_MAX : max, ret) < 0)
+                return failure_set(failure, ERROR_IO, "The history cannot be read: %s", store_error(m->store));
+        return 0;
+}
+
+int manager_inspect(Manager *m, int image_fd, Image **ret, Failure *failure) {
+        CatalogueOptions options = catalogue_options(m);
+        int r;
+
+        r = image_read(image_fd, NULL, NULL, &options.trust, ret);
+        if (r < 0)
+                return failure_set(failure, r == -EINVAL || r == -EISDIR || r == -ENXIO ? ERROR_IMAGE_INVALID : ERROR_IO,
+                                   "The image cannot be read: %s",
+                                   r == -EINVAL || r == -EISDIR || r == -ENXIO ? "it is no regular file" : g_strerror(-r));
+        catalogue_attach_mapping(manager_catalogue(m), *ret);
+        return 0;
+}
+
+int manager_import(Manager *m, int image_fd, int mapping_fd, const char *version, char **ret_version, Failure *failure) {
+        g_autoptr(Image) image = NULL;
+        g_autofree char *text = NULL;
+        Version v;
+        ImportRequest request = {
+                .image_fd = image_fd,
+                .mapping_fd = mapping_fd,
+                .directory = m->import_directory,
+                .trust = catalogue_options(m).trust,
+        };
+        int r;
+
+        if (version) {
+                if (version_parse(version, &v) < 0)
+                        return failure_set(failure, ERROR_INVALID_ARGS, "\"%s\" is no version; write it as 1.5.06", version);
+                request.version = &v;
+        }
+
+        r = catalogue_import(&request, &image, &text);
+        switch (r) {
+        case 0:
+                break;
+        case -EBADMSG:
+                return failure_set(failure, ERROR_IMAGE_INVALID, "%s", text);
+        case -EKEYREJECTED:
+                return failure_set(failure, ERROR_IMAGE_UNTRUSTED, "%s", text);
+        case -EEXIST:
+                return failure_set(failure, ERROR_INVALID_ARGS, "%s", text);
+        case -EINVAL:
+        case -EISDIR:
+        case -ENXIO:
+                return failure_set(failure, ERROR_IMAGE_INVALID, "The image or the mapping file is no regular file");
+        default:
+                return failure_set(failure, ERROR_IO, "The image could not be added: %s", g_strerror(-r));
+        }
+
+        *ret_version = g_strdup(VERSION_STRING(image_facts(image)->version));
+        (void) manager_catalogue(m);
+        dispatch_kick(m);
+        return 0;
+}
+
+size_t manager_n_jobs(const Manager *m) {
+        return m->jobs->len;
+}
+
+Job *manager_job(const Manager *m, size_t index) {
+        return m->jobs->pdata[index];
+}
+
+Job *manager_find_job(const Manager *m, uint32_t id) {
+        for (unsigned i = 0; i < m->jobs->len; i++)
+                if (((Job *) m->jobs->pdata[i])->record->id == id)
+                        return m->jobs->pdata[i];
+
+        return NULL;
+}
+
+const HostFacts *manager_host(const Manager *m) {
+        return inventory_facts(m->inventory);
+}
+
+const Config *manager_config(const Manager *m) {
+        return m->config;
+}
+
+void manager_evidence(const Manager *m, Evidence *ret) {
+        evidence_read(m->roots, ret);
+}

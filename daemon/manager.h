@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later
+ * SPDX-FileCopyrightText: The tdx-updated authors */
+#pragma once
+
+#include <systemd/sd-event.h>
+
+#include "catalogue/catalogue.h"
+#include "config.h"
+#include "job.h"
+#include "platform/evidence.h"
+#include "platform/inventory.h"
+#include "store/store.h"
+
+/*
+ * Owns the queue, the catalogue and the picture of the platform, and decides. It knows
+ * nothing of the bus: who wants to be told registers for its events.
+ */
+typedef struct Manager Manager;
+
+/* An answer that is no: its id in the API, and a sentence. */
+typedef struct Failure {
+        ErrorId id;
+        char *text;
+} Failure;
+
+void failure_clear(Failure *failure);
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Failure, failure_clear)
+int failure_set(Failure *failure, ErrorId id, const char *format, ...) __attribute__((format(printf, 3, 4)));
+
+typedef enum ManagerChange {
+        MANAGER_CHANGED_STATE = 1 << 0,         /* State, StateReason */
+        MANAGER_CHANGED_MODULE = 1 << 1,        /* ModuleVersion, SeamldrVersion, RemainingUpdates, CpuSignature, BusyDetection */
+        MANAGER_CHANGED_SUPPORT = 1 << 2,       /* UpdateSupported, UnsupportedReason, Lost */
+        MANAGER_CHANGED_JOBS = 1 << 3,
+} ManagerChange;
+
+typedef struct ManagerEvents {
+        void (*job_new)(Job *job, void *userdata);
+        void (*job_changed)(Job *job, unsigned changes, void *userdata);
+        void (*job_finished)(Job *job, void *userdata);         /* after the last job_changed */
+        void (*job_forgotten)(Job *job, void *userdata);        /* no longer readable; freed after it */
+        void (*changed)(unsigned changes, void *userdata);
+        void (*prepare)(bool start, void *userdata);
+        void (*module_updated)(const char *from, const char *to, uint32_t job, void *userdata);
+        void (*module_lost)(const char *version, const char *detail, void *userdata);
+        void *userdata;
+} ManagerEvents;
+
+typedef struct ManagerOptions {
+        sd_event *event;
+        Roots *roots;                   /* taken */
+        Config *config;                 /* taken */
+        Store *store;                   /* taken */
+        const char *config_file;        /* for a reload; NULL: the usual ones */
+        char **directories;             /* catalogue directories of the command line, or NULL */
+        const char *import_directory;
+} ManagerOptions;
+
+int manager_new(const ManagerOptions *options, Manager **ret);
+Manager *manager_free(Manager *manager);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(Manager, manager_free)
+
+/* Loads the queue, settles what a crash has left open, begins to work. After the events are set. */
+int manager_start(Manager *manager, const ManagerEvents *events);
+
+/* What is asked of a request. */
+typedef struct Request {
+        const char *version;            /* "" = the newest eligible */
+        JobOptions options;             /* deadline 0: the configured default */
+        const char *why, *unit, *plan;  /* never NULL; plan "" = none */
+        uid_t uid;
+} Request;
+
+typedef struct Plan {
+        char *from, *to, *token;
+        bool allowed;                   /* nothing refuses it (it may still have to wait) */
+        char **steps;
+        bool have_remaining, have_svn_before, have_svn_after;
+        uint32_t cost, remaining_after;
+        uint16_t svn_before, svn_after;
+        BlockerList blockers;
+} Plan;
+
+void plan_clear(Plan *plan);
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Plan, plan_clear)
+
+/* All of these: 0, or -errno with the failure set. */
+int manager_plan(Manager *manager, const Request *request, Plan *ret, Failure *failure);
+int manager_apply(Manager *manager, const Request *request, Job **ret, bool *ret_new, Failure *failure);
+int manager_cancel(Manager *manager, Job *job, Failure *failure);
+int manager_import(Manager *manager, int image_fd, int mapping_fd, const char *version, char **ret_version, Failure *failure);
+int manager_inspect(Manager *manager, int image_fd, Image **ret, Failure *failure);
+int manager_refresh(Manager *manager, Failure *failure);
+int manager_history(Manager *manager, uint64_t since, uint32_t max, GPtrArray **ret, Failure *failure);
+
+/* The announcement of a new job, after whoever asked has been answered. */
+void manager_announce(Manager *manager, Job *job);
+
+/* Reads the configuration again; the old one stays in force if the new one is bad. */
+int manager_reload(Manager *manager);
+
+/* Jobs: unfinished ones first in the queue first, then those that are still readable. */
+size_t manager_n_jobs(const Manager *manager);
+Job *manager_job(const Manager *manager, size_t index);
+Job *manager_find_job(const Manager *manager, uint32_t id);
+
+/* The picture as it is now. */
+const HostFacts *manager_host(const Manager *manager);
+const Config *manager_config(const Manager *manager);
+const Catalogue *manager_catalogue(Manager *manager);           /* read again first if it changed */
+void manager_image_blockers(Manager *manager, const Image *image, ImageFacts *ret_facts, BlockerList *ret);
+void manager_evidence(const Manager *manager, Evidence *ret);
+void manager_blocked_by(Manager *manager, BlockerList *ret);    /* the head job, else a hypothetical Apply */
+const char *manager_state(const Manager *manager);
+char *manager_state_reason(const Manager *manager);
+const char *manager_busy_detection(const Manager *manager);
