@@ -1,0 +1,208 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later
+ * SPDX-FileCopyrightText: The tdx-updated authors */
+#include <errno.h>
+#include <inttypes.h>
+
+#include "sim/content.h"
+
+typedef struct CpuName {
+        unsigned family;
+        unsigned model;
+        const char *name;
+} CpuName;
+
+static const CpuName cpu_names[] = {
+        { 6, 0x8f, "Intel(R) Xeon(R) Platinum 8480+" },
+        { 6, 0xcf, "INTEL(R) XEON(R) PLATINUM 8592+" },
+        { 6, 0xaf, "Intel(R) Xeon(R) 6780E" },
+        { 6, 0xad, "Intel(R) Xeon(R) 6980P" },
+        { 6, 0xae, "Intel(R) Xeon(R) 6726P-B" },
+};
+
+static const char *cpu_name(unsigned family, unsigned model) {
+        for (size_t i = 0; i < G_N_ELEMENTS(cpu_names); i++)
+                if (cpu_names[i].family == family && cpu_names[i].model == model)
+                        return cpu_names[i].name;
+        return "Genuine Intel(R) CPU";
+}
+
+/* Parts of the signature as x86_family(), x86_model() and x86_stepping() of the kernel read them. */
+static void show_cpu(const Knobs *k, unsigned cpu, unsigned siblings, GString *out) {
+        unsigned family = k->cpu >> 8 & 0xf, model = k->cpu >> 4 & 0xf;
+
+        if (family == 0xf)
+                family += k->cpu >> 20 & 0xff;
+        if (family >= 6)
+                model += (k->cpu >> 16 & 0xf) << 4;
+
+        g_string_append_printf(out,
+                "processor\t: %u\n"
+                "vendor_id\t: GenuineIntel\n"
+                "cpu family\t: %u\n"
+                "model\t\t: %u\n"
+                "model name\t: %s\n"
+                "stepping\t: %u\n"
+                "microcode\t: 0x2b000643\n"
+                "cpu MHz\t\t: 2000.000\n"
+                "cache size\t: 107520 KB\n"
+                "physical id\t: 0\n"
+                "siblings\t: %u\n"
+                "core id\t\t: %u\n"
+                "cpu cores\t: %u\n"
+                "apicid\t\t: %u\n"
+                "initial apicid\t: %u\n"
+                "fpu\t\t: yes\n"
+                "fpu_exception\t: yes\n"
+                "cpuid level\t: 32\n"
+                "wp\t\t: yes\n",
+                cpu, family, model, cpu_name(family, model), k->cpu & 0xf,
+                siblings, cpu, siblings, 2 * cpu, 2 * cpu);
+        g_string_append_printf(out,
+                "flags\t\t: fpu vme de pse tsc msr pae mce cx8 apic sep mtrr pge mca cmov pat pse36 clflush mmx fxsr "
+                "sse sse2 ss ht syscall nx pdpe1gb rdtscp lm constant_tsc nonstop_tsc cpuid pni pclmulqdq vmx ssse3 "
+                "fma cx16 sse4_1 sse4_2 movbe popcnt aes xsave avx f16c rdrand lahf_lm ept vpid fsgsbase bmi1 avx2 "
+                "bmi2 erms invpcid avx512f sha_ni%s arch_capabilities\n",
+                k->cpu_tdx ? " tdx_host_platform" : "");
+        g_string_append_printf(out,
+                "vmx flags\t: vnmi preemption_timer posted_intr invvpid ept_x_only ept_ad flexpriority tsc_offset\n"
+                "bugs\t\t: spectre_v1 spectre_v2 spec_store_bypass swapgs bhi spectre_v2_user%s\n"
+                "bogomips\t: 4000.00\n"
+                "clflush size\t: 64\n"
+                "cache_alignment\t: 64\n"
+                "address sizes\t: 46 bits physical, 57 bits virtual\n"
+                "power management:\n\n",
+                k->bug ? " seamret_invd_vmcs" : "");
+}
+
+static void show_cpuinfo(const Knobs *k, GString *out) {
+        unsigned n = 0;
+
+        for (unsigned i = 0; i < SIM_CPUS_MAX; i++)
+                n += cpu_set_has(&k->online, i);
+        for (unsigned i = 0; i < SIM_CPUS_MAX; i++)
+                if (cpu_set_has(&k->online, i))
+                        show_cpu(k, i, n, out);
+}
+
+static void show_cpus(const CpuSet *set, GString *out) {
+        cpu_set_format(set, out);
+        g_string_append_c(out, '\n');
+}
+
+/* A resource without capacity has no line: kvm_intel sets it, if it uses TDX. */
+static bool misc_has_tdx(const Knobs *k) {
+        return k->misc_tdx >= 0 || (k->kvm && k->kvm_intel_tdx == KVM_TDX_YES);
+}
+
+static void show_misc(const Model *m, bool capacity, GString *out) {
+        const Knobs *k = model_knobs(m);
+        unsigned value;
+
+        if (!misc_has_tdx(k))
+                return;
+        if (capacity)
+                value = k->misc_capacity;
+        else
+                value = k->misc_tdx >= 0 ? (unsigned) k->misc_tdx : model_n_tds(m);
+        g_string_append_printf(out, "tdx %u\n", value);
+}
+
+static int show_vm(const Model *m, const Node *node, GString *out) {
+        const Vm *vm = model_vm_find(m, node->pid, node->fd);
+
+        if (!vm)
+                return -ENODEV;
+        if (node->id == NODE_VM_EXITS)
+                g_string_append_printf(out, "%" PRIu64 "\n", vm->exits);
+        else
+                g_string_append_printf(out, "%u\n", vm->ran ? vm->pid + 1 + node->vcpu : 0);
+        return 0;
+}
+
+static void show_all_exits(const Model *m, GString *out) {
+        const GPtrArray *vms = model_vms(m);
+        uint64_t sum = 0;
+
+        for (unsigned i = 0; i < vms->len; i++)
+                sum += ((const Vm *) vms->pdata[i])->exits;
+        g_string_append_printf(out, "%" PRIu64 "\n", sum);
+}
+
+static int show_version(const Model *m, GString *out) {
+        Version v;
+        int r;
+
+        r = model_version(m, &v);
+        if (r < 0)
+                return r;
+        g_string_append_printf(out, "%s\n", VERSION_STRING(v));
+        return 0;
+}
+
+int content_show(Model *m, const Node *node, GString *out) {
+        const Knobs *k = model_knobs(m);
+
+        switch (node->id) {
+        case NODE_LOADING:
+                g_string_append_printf(out, "%d\n", model_loading(m));
+                return 0;
+        case NODE_STATUS:
+                g_string_append_printf(out, "%s\n", model_status(m));
+                return 0;
+        case NODE_ERROR:
+                return model_error_show(m, out);
+        case NODE_REMAINING_SIZE:
+                g_string_append_printf(out, "%u\n", model_remaining_size(m));
+                return 0;
+        case NODE_VERSION:
+                return show_version(m, out);
+        case NODE_SEAMLDR_VERSION:
+                model_count_hardware_read(m);
+                g_string_append_printf(out, "%s\n", VERSION_STRING(k->seamldr));
+                return 0;
+        case NODE_REMAINING_UPDATES:
+                model_count_hardware_read(m);
+                g_string_append_printf(out, "%u\n", k->remaining);
+                return 0;
+        case NODE_CPUS_PRESENT:
+                show_cpus(&k->present, out);
+                return 0;
+        case NODE_CPUS_ONLINE:
+                show_cpus(&k->online, out);
+                return 0;
+        case NODE_CPU_ONLINE:
+                g_string_append_printf(out, "%d\n", cpu_set_has(&k->online, node->cpu));
+                return 0;
+        case NODE_KVM_INTEL_TDX:
+                g_string_append(out, k->kvm_intel_tdx == KVM_TDX_YES ? "Y\n" : "N\n");
+                return 0;
+        case NODE_CPUINFO:
+                show_cpuinfo(k, out);
+                return 0;
+        case NODE_MISC_CURRENT:
+        case NODE_MISC_CAPACITY:
+                show_misc(m, node->id == NODE_MISC_CAPACITY, out);
+                return 0;
+        case NODE_KVM_EXITS:
+                show_all_exits(m, out);
+                return 0;
+        case NODE_VM_EXITS:
+        case NODE_VCPU_PID:
+                return show_vm(m, node, out);
+        default:
+                return -EIO;
+        }
+}
+
+int content_store(Model *m, uint64_t now, const Node *node, const char *text, size_t size) {
+        switch (node->id) {
+        case NODE_LOADING:
+                return model_loading_store(m, now, text, size);
+        case NODE_CANCEL:
+                return model_cancel_store(m, now, text, size);
+        case NODE_CPU_ONLINE:
+                return model_cpu_online_store(m, now, node->cpu, text, size);
+        default:
+                return -EIO;
+        }
+}

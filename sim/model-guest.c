@@ -1,0 +1,268 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later
+ * SPDX-FileCopyrightText: The tdx-updated authors */
+#include <errno.h>
+#include <inttypes.h>
+#include <string.h>
+
+#include "sim/model-internal.h"
+
+/* TDs as the module sees them, VMs as KVM reports them. A test says what belongs together. */
+
+void td_free(Td *td) {
+        g_free(td->name);
+        g_checksum_free(td->measured);
+        g_checksum_free(td->expected);
+        g_free(td);
+}
+
+static Td *find(const Model *m, const char *name) {
+        for (unsigned i = 0; i < m->tds->len; i++) {
+                Td *td = m->tds->pdata[i];
+
+                if (strcmp(td->name, name) == 0)
+                        return td;
+        }
+        return NULL;
+}
+
+Td *model_building_td(const Model *m) {
+        for (unsigned i = 0; i < m->tds->len; i++) {
+                Td *td = m->tds->pdata[i];
+
+                if (td->phase == TD_BUILDING)
+                        return td;
+        }
+        return NULL;
+}
+
+void model_expose_builds(Model *m) {
+        for (unsigned i = 0; i < m->tds->len; i++) {
+                Td *td = m->tds->pdata[i];
+
+                td->exposed = td->phase == TD_BUILDING;
+        }
+}
+
+static bool is_critical(const Model *m) {
+        return m->run.critical_going && m->knobs.world == WORLD_C;
+}
+
+/* The running hash after this is not the one that the VMM and the tenant expect. */
+static void spoil(Model *m, Td *td, uint64_t when) {
+        g_autoptr(GChecksum) measured = NULL, expected = NULL;
+
+        g_checksum_update(td->measured, (const uint8_t *) "another module's state", -1);
+        measured = g_checksum_copy(td->measured);
+        expected = g_checksum_copy(td->expected);
+        if (td->corrupted || strcmp(g_checksum_get_string(measured), g_checksum_get_string(expected)) == 0)
+                return;
+
+        td->corrupted = true;
+        m->corrupted++;
+        model_note(m, when, "td corrupted %s %u", td->name, td->pid);
+}
+
+void model_replace_module(Model *m, uint64_t when) {
+        for (unsigned i = 0; i < m->tds->len; i++) {
+                Td *td = m->tds->pdata[i];
+
+                if (td->exposed)
+                        spoil(m, td, when);
+                td->exposed = false;
+        }
+}
+
+void model_kill_tds(Model *m, uint64_t when) {
+        for (unsigned i = 0; i < m->tds->len; i++) {
+                Td *td = m->tds->pdata[i];
+
+                td->exposed = false;
+                if (td->phase == TD_DEAD)
+                        continue;
+                td->phase = TD_DEAD;
+                model_note(m, when, "td dead %s %u", td->name, td->pid);
+        }
+}
+
+unsigned model_n_tds(const Model *m) {
+        return m->tds->len;
+}
+
+static int refuse(char **ret_text, int error, const char *format, ...) __attribute__((format(printf, 3, 4)));
+static int refuse(char **ret_text, int error, const char *format, ...) {
+        va_list ap;
+
+        va_start(ap, format);
+        *ret_text = g_strdup_vprintf(format, ap);
+        va_end(ap);
+        return -error;
+}
+
+int model_td_begin(Model *m, uint64_t now, const char *name, unsigned pid, char **ret_text) {
+        Td *td;
+
+        model_advance(m, now);
+        if (!m->knobs.kvm || m->knobs.kvm_intel_tdx != KVM_TDX_YES || !m->knobs.cpu_tdx)
+                return refuse(ret_text, EOPNOTSUPP, "KVM builds no TDs here");
+        if (m->knobs.lost)
+                return refuse(ret_text, ENXIO, "there is no TDX module");
+        if (find(m, name))
+                return refuse(ret_text, EEXIST, "there is a TD '%s' already", name);
+        if (m->tds->len >= m->knobs.misc_capacity)
+                return refuse(ret_text, ENOSPC, "no key id is left (misc-capacity)");
+
+        td = g_new0(Td, 1);
+        td->name = g_strdup(name);
+        td->pid = pid;
+        td->measured = g_checksum_new(G_CHECKSUM_SHA384);
+        td->expected = g_checksum_new(G_CHECKSUM_SHA384);
+        td->exposed = is_critical(m);
+        g_ptr_array_add(m->tds, td);
+        model_note(m, now, "td begin %s %u", name, pid);
+        return 0;
+}
+
+static int find_building(Model *m, const char *name, Td **ret, char **ret_text) {
+        Td *td = find(m, name);
+
+        if (!td)
+                return refuse(ret_text, ENOENT, "there is no TD '%s'", name);
+        if (td->phase != TD_BUILDING)
+                return refuse(ret_text, EINVAL, "TD '%s' is not in its build", name);
+        *ret = td;
+        return 0;
+}
+
+int model_td_add(Model *m, uint64_t now, const char *name, const char *data, char **ret_text) {
+        Td *td;
+        int r;
+
+        model_advance(m, now);
+        r = find_building(m, name, &td, ret_text);
+        if (r < 0)
+                return r;
+
+        g_checksum_update(td->measured, (const uint8_t *) data, -1);
+        g_checksum_update(td->expected, (const uint8_t *) data, -1);
+        return 0;
+}
+
+int model_td_finalize(Model *m, uint64_t now, const char *name, char **ret_text) {
+        Td *td;
+        int r;
+
+        model_advance(m, now);
+        r = find_building(m, name, &td, ret_text);
+        if (r < 0)
+                return r;
+
+        td->phase = TD_FINALIZED;
+        model_note(m, now, "td finalize %s %u", td->name, td->pid);
+        return 0;
+}
+
+int model_td_destroy(Model *m, uint64_t now, const char *name, char **ret_text) {
+        Td *td;
+
+        model_advance(m, now);
+        td = find(m, name);
+        if (!td)
+                return refuse(ret_text, ENOENT, "there is no TD '%s'", name);
+
+        model_note(m, now, "td destroy %s %u", td->name, td->pid);
+        g_ptr_array_remove(m->tds, td);
+        return 0;
+}
+
+void model_td_list(const Model *m, GString *out) {
+        static const char *const phases[] = {
+                [TD_BUILDING] = "building",
+                [TD_FINALIZED] = "finalized",
+                [TD_DEAD] = "dead",
+        };
+
+        for (unsigned i = 0; i < m->tds->len; i++) {
+                const Td *td = m->tds->pdata[i];
+
+                g_string_append_printf(out, "%s %u %s %s\n", td->name, td->pid, phases[td->phase],
+                                       td->corrupted ? "yes" : "no");
+        }
+}
+
+const GPtrArray *model_vms(const Model *m) {
+        return m->vms;
+}
+
+static Vm *find_vm(const Model *m, unsigned pid, unsigned fd) {
+        for (unsigned i = 0; i < m->vms->len; i++) {
+                Vm *vm = m->vms->pdata[i];
+
+                if (vm->pid == pid && vm->fd == fd)
+                        return vm;
+        }
+        return NULL;
+}
+
+const Vm *model_vm_find(const Model *m, unsigned pid, unsigned fd) {
+        return find_vm(m, pid, fd);
+}
+
+/* kvm_uevent_notify_change(). */
+static void emit_vm(Model *m, const Vm *vm, const char *event, unsigned count) {
+        g_autofree char *created_field = g_strdup_printf("CREATED=%" PRIu64, m->vms_created);
+        g_autofree char *count_field = g_strdup_printf("COUNT=%u", count);
+        g_autofree char *event_field = g_strdup_printf("EVENT=%s", event);
+        g_autofree char *pid_field = g_strdup_printf("PID=%u", vm->pid);
+        g_autofree char *path_field = g_strdup_printf("STATS_PATH=/kvm/%u-%u", vm->pid, vm->fd);
+
+        model_emit(m, "change", "/devices/virtual/misc/kvm", "misc",
+                   (const char *const[]) { created_field, count_field, event_field, pid_field, path_field,
+                                           "MAJOR=10", "MINOR=232", "DEVNAME=kvm", NULL });
+}
+
+int model_vm_create(Model *m, uint64_t now, const Vm *vm, char **ret_text) {
+        model_advance(m, now);
+        if (!m->knobs.kvm)
+                return refuse(ret_text, ENODEV, "KVM is not loaded");
+        if (find_vm(m, vm->pid, vm->fd))
+                return refuse(ret_text, EEXIST, "there is a VM %u-%u already", vm->pid, vm->fd);
+
+        g_ptr_array_add(m->vms, g_memdup2(vm, sizeof(*vm)));
+        m->vms_created++;
+        m->generation++;
+        model_note(m, now, "vm create %u-%u", vm->pid, vm->fd);
+        emit_vm(m, vm, "create", m->vms->len);
+        return 0;
+}
+
+int model_vm_run(Model *m, uint64_t now, unsigned pid, unsigned fd, char **ret_text) {
+        Vm *vm;
+
+        model_advance(m, now);
+        vm = find_vm(m, pid, fd);
+        if (!vm)
+                return refuse(ret_text, ENOENT, "there is no VM %u-%u", pid, fd);
+        if (vm->n_vcpus == 0)
+                return refuse(ret_text, EINVAL, "VM %u-%u has no vCPU", pid, fd);
+
+        if (!vm->ran)
+                model_note(m, now, "vm run %u-%u", pid, fd);
+        vm->ran = true;
+        vm->exits += 100;
+        return 0;
+}
+
+int model_vm_destroy(Model *m, uint64_t now, unsigned pid, unsigned fd, char **ret_text) {
+        Vm *vm;
+
+        model_advance(m, now);
+        vm = find_vm(m, pid, fd);
+        if (!vm)
+                return refuse(ret_text, ENOENT, "there is no VM %u-%u", pid, fd);
+
+        model_note(m, now, "vm destroy %u-%u", pid, fd);
+        emit_vm(m, vm, "destroy", m->vms->len - 1);
+        m->generation++;
+        g_ptr_array_remove(m->vms, vm);
+        return 0;
+}

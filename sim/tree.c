@@ -1,0 +1,172 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later
+ * SPDX-FileCopyrightText: The tdx-updated authors */
+#include <string.h>
+#include <sys/stat.h>
+
+#include "sim/tree.h"
+
+#define HOST "/sys/devices/faux/tdx_host"
+#define UPLOAD HOST "/firmware/tdx_module"
+#define CPU "/sys/devices/system/cpu"
+
+struct Tree {
+        GHashTable *nodes;      /* path -> Node */
+        unsigned generation;
+};
+
+static void node_free(Node *node) {
+        g_free(node->path);
+        if (node->children)
+                g_ptr_array_unref(node->children);
+        g_free(node);
+}
+
+Tree *tree_new(void) {
+        Tree *tree = g_new0(Tree, 1);
+
+        tree->nodes = g_hash_table_new_full(g_str_hash, g_str_equal, NULL, (GDestroyNotify) node_free);
+        return tree;
+}
+
+Tree *tree_free(Tree *tree) {
+        if (!tree)
+                return NULL;
+
+        g_hash_table_unref(tree->nodes);
+        g_free(tree);
+        return NULL;
+}
+
+/* Adds a node and the folders above it. */
+static Node *add(Tree *tree, const char *path, mode_t mode, NodeId id) {
+        g_autofree char *parent_path = NULL;
+        Node *node, *parent;
+
+        node = g_hash_table_lookup(tree->nodes, path);
+        if (node)
+                return node;
+
+        node = g_new0(Node, 1);
+        node->path = g_strdup(path);
+        node->mode = mode;
+        node->id = id;
+        if (S_ISDIR(mode))
+                node->children = g_ptr_array_new_with_free_func(g_free);
+        g_hash_table_insert(tree->nodes, node->path, node);
+        if (strcmp(path, "/") == 0)
+                return node;
+
+        parent_path = g_path_get_dirname(path);
+        parent = add(tree, parent_path, S_IFDIR | 0755, NODE_DIR);
+        g_ptr_array_add(parent->children, g_path_get_basename(path));
+        return node;
+}
+
+static void add_link(Tree *tree, const char *path, const char *target) {
+        add(tree, path, S_IFLNK | 0777, NODE_LINK)->target = target;
+}
+
+static void add_driver(Tree *tree, const Model *m) {
+        add(tree, "/sys/class/firmware", S_IFDIR | 0755, NODE_DIR);
+        add(tree, "/sys/devices/faux", S_IFDIR | 0755, NODE_DIR);
+        if (!model_has_tdx_host(m))
+                return;
+
+        add(tree, HOST "/version", S_IFREG | 0444, NODE_VERSION);
+        if (!model_has_upload(m))
+                return;
+
+        add(tree, HOST "/seamldr_version", S_IFREG | 0400, NODE_SEAMLDR_VERSION);
+        add(tree, HOST "/num_remaining_updates", S_IFREG | 0400, NODE_REMAINING_UPDATES);
+        add(tree, UPLOAD "/loading", S_IFREG | 0644, NODE_LOADING);
+        add(tree, UPLOAD "/data", S_IFREG | 0644, NODE_DATA);
+        add(tree, UPLOAD "/status", S_IFREG | 0444, NODE_STATUS);
+        add(tree, UPLOAD "/error", S_IFREG | 0444, NODE_ERROR);
+        add(tree, UPLOAD "/remaining_size", S_IFREG | 0444, NODE_REMAINING_SIZE);
+        add(tree, UPLOAD "/cancel", S_IFREG | 0200, NODE_CANCEL);
+        add_link(tree, UPLOAD "/device", "../../../tdx_host");
+        add_link(tree, UPLOAD "/subsystem", "../../../../../class/firmware");
+        add_link(tree, "/sys/class/firmware/tdx_module", "../../devices/faux/tdx_host/firmware/tdx_module");
+}
+
+static void add_cpus(Tree *tree, const Model *m) {
+        const Knobs *k = model_knobs(m);
+
+        add(tree, CPU "/present", S_IFREG | 0444, NODE_CPUS_PRESENT);
+        add(tree, CPU "/online", S_IFREG | 0444, NODE_CPUS_ONLINE);
+        for (unsigned i = 0; i < SIM_CPUS_MAX; i++) {
+                g_autofree char *dir = NULL, *online = NULL;
+
+                if (!cpu_set_has(&k->present, i))
+                        continue;
+                dir = g_strdup_printf(CPU "/cpu%u", i);
+                add(tree, dir, S_IFDIR | 0755, NODE_DIR);
+                /* x86 cannot take CPU 0 offline since 6.5: it has no such file. */
+                if (i == 0)
+                        continue;
+                online = g_strdup_printf("%s/online", dir);
+                add(tree, online, S_IFREG | 0644, NODE_CPU_ONLINE)->cpu = i;
+        }
+}
+
+static void add_vm(Tree *tree, const Vm *vm) {
+        g_autofree char *dir = g_strdup_printf("/kvm/%u-%u", vm->pid, vm->fd);
+        g_autofree char *exits = g_strdup_printf("%s/exits", dir);
+        Node *node;
+
+        add(tree, dir, S_IFDIR | 0755, NODE_DIR);
+        node = add(tree, exits, S_IFREG | 0644, NODE_VM_EXITS);
+        node->pid = vm->pid;
+        node->fd = vm->fd;
+
+        for (unsigned i = 0; i < vm->n_vcpus; i++) {
+                g_autofree char *pid = g_strdup_printf("%s/vcpu%u/pid", dir, i);
+
+                node = add(tree, pid, S_IFREG | 0444, NODE_VCPU_PID);
+                node->pid = vm->pid;
+                node->fd = vm->fd;
+                node->vcpu = i;
+        }
+}
+
+static void add_kvm(Tree *tree, const Model *m) {
+        const Knobs *k = model_knobs(m);
+        const GPtrArray *vms = model_vms(m);
+
+        add(tree, "/sys/module", S_IFDIR | 0755, NODE_DIR);
+        if (!k->kvm)
+                return;
+
+        add(tree, "/sys/module/kvm", S_IFDIR | 0755, NODE_DIR);
+        add(tree, "/sys/module/kvm_intel/parameters", S_IFDIR | 0755, NODE_DIR);
+        if (k->kvm_intel_tdx != KVM_TDX_ABSENT)
+                add(tree, "/sys/module/kvm_intel/parameters/tdx", S_IFREG | 0444, NODE_KVM_INTEL_TDX);
+
+        /* debugfs itself is for root only. */
+        add(tree, "/kvm", S_IFDIR | 0700, NODE_DIR);
+        add(tree, "/kvm/exits", S_IFREG | 0644, NODE_KVM_EXITS);
+        for (unsigned i = 0; i < vms->len; i++)
+                add_vm(tree, vms->pdata[i]);
+}
+
+static void build(Tree *tree, const Model *m) {
+        g_hash_table_remove_all(tree->nodes);
+
+        add(tree, "/", S_IFDIR | 0755, NODE_DIR);
+        add_driver(tree, m);
+        add_cpus(tree, m);
+        add_kvm(tree, m);
+        add(tree, "/proc/cpuinfo", S_IFREG | 0444, NODE_CPUINFO);
+        add(tree, "/cgroup", S_IFDIR | 0755, NODE_DIR);
+        if (model_knobs(m)->misc_tdx != MISC_TDX_ABSENT) {
+                add(tree, "/cgroup/misc.current", S_IFREG | 0444, NODE_MISC_CURRENT);
+                add(tree, "/cgroup/misc.capacity", S_IFREG | 0444, NODE_MISC_CAPACITY);
+        }
+        tree->generation = model_generation(m);
+}
+
+const Node *tree_lookup(Tree *tree, const Model *m, const char *path) {
+        if (tree->generation != model_generation(m))
+                build(tree, m);
+        return g_hash_table_lookup(tree->nodes, path);
+}

@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later
+ * SPDX-FileCopyrightText: The tdx-updated authors */
+#pragma once
+
+#include "sim/model.h"
+
+/* Which files exist, by path below the mount point ("/sys/..."). */
+
+typedef enum NodeId {
+        NODE_DIR,
+        NODE_LINK,
+        NODE_LOADING,
+        NODE_DATA,
+        NODE_STATUS,
+        NODE_ERROR,
+        NODE_REMAINING_SIZE,
+        NODE_CANCEL,
+        NODE_VERSION,
+        NODE_SEAMLDR_VERSION,
+        NODE_REMAINING_UPDATES,
+        NODE_CPUS_PRESENT,
+        NODE_CPUS_ONLINE,
+        NODE_CPU_ONLINE,
+        NODE_KVM_INTEL_TDX,
+        NODE_CPUINFO,
+        NODE_MISC_CURRENT,
+        NODE_MISC_CAPACITY,
+        NODE_KVM_EXITS,
+        NODE_VM_EXITS,
+        NODE_VCPU_PID,
+} NodeId;
+
+typedef struct Node {
+        char *path;
+        mode_t mode;            /* with S_IFMT */
+        NodeId id;
+        const char *target;     /* of a link */
+        unsigned cpu, vcpu;
+        unsigned pid, fd;       /* of a VM */
+        GPtrArray *children;    /* their names, of a directory */
+} Node;
+
+typedef struct Tree Tree;
+
+Tree *tree_new(void);
+Tree *tree_free(Tree *tree);
+
+/* Built again when the model's files have changed. Borrowed until the next call. */
+const Node *tree_lookup(Tree *tree, const Model *m, const char *path);
