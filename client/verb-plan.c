@@ -1,0 +1,124 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later
+ * SPDX-FileCopyrightText: The tdx-updated authors */
+#include <inttypes.h>
+
+#include "base/names.h"
+#include "client/bus.h"
+#include "client/dict.h"
+#include "client/escape.h"
+#include "client/failure.h"
+#include "client/output.h"
+#include "client/request.h"
+#include "client/result.h"
+#include "client/time-text.h"
+#include "client/verbs.h"
+
+static Colour severity_colour(const char *severity) {
+        if (g_str_equal(severity, "hard") || g_str_equal(severity, "policy"))
+                return COLOUR_RED;
+
+        return g_str_equal(severity, "wait") ? COLOUR_YELLOW : COLOUR_GREY;
+}
+
+static void add_blocker(const Tdxctl *t, GString *out, JsonObject *blocker) {
+        g_autofree char *id = escape_terminal(dict_string(blocker, "id"));
+        g_autofree char *severity = escape_terminal(dict_string(blocker, "severity"));
+        g_autofree char *text = escape_terminal(dict_string(blocker, "text"));
+        g_autofree char *subject = escape_terminal(dict_string(blocker, "subject"));
+
+        g_string_append_printf(out, "%s%16s%s  %s: %s", colour(t, severity_colour(severity)), severity,
+                               colour(t, COLOUR_NONE), id, text);
+        if (*subject)
+                g_string_append_printf(out, " [%s]", subject);
+        if (dict_number(blocker, "until") > 0) {
+                g_autofree char *until = format_timestamp(dict_number(blocker, "until"));
+
+                g_string_append_printf(out, " (until %s)", until);
+        }
+        g_string_append_c(out, '\n');
+}
+
+static void add_svn(GString *out, JsonObject *plan) {
+        uint64_t before = dict_number(plan, "svn-before"), after = dict_number(plan, "svn-after");
+        g_autofree char *known = dict_has(plan, "svn-before") ? g_strdup_printf("0x%" PRIx64, before) : g_strdup("not known");
+
+        if (!dict_has(plan, "svn-after"))
+                return;
+        if (dict_has(plan, "svn-before") && before == after)
+                field_addf(out, "SVN", "0x%" PRIx64 ", unchanged: relying parties see no change in TEE_TCB_SVN_2", after);
+        else
+                field_addf(out, "SVN", "%s -> 0x%" PRIx64 ": relying parties will see the new one in TEE_TCB_SVN_2 "
+                           "(TEE_TCB_SVN stays what each TD was started with)", known, after);
+}
+
+static const char *verdict(JsonObject *plan) {
+        JsonArray *blockers = dict_array(plan, "blockers");
+
+        if (!dict_flag(plan, "allowed"))
+                return exit_status_of_blockers(blockers) == EXIT_DONE ? "nothing to do" : "no, it would be refused";
+        for (unsigned i = 0; i < array_length(blockers); i++)
+                if (g_str_equal(dict_string(array_object(blockers, i), "severity"), "wait"))
+                        return "yes, and it would wait";
+
+        return "yes, and it would start at once";
+}
+
+static char *plan_text(const Tdxctl *t, JsonObject *plan) {
+        g_autoptr(GString) out = g_string_new(NULL);
+        JsonArray *steps = dict_array(plan, "steps"), *blockers = dict_array(plan, "blockers");
+
+        field_addf(out, "Update", "%s -> %s", *dict_string(plan, "from") ? dict_string(plan, "from") : "?",
+                   *dict_string(plan, "to") ? dict_string(plan, "to") : "?");
+        if (dict_has(plan, "cost") && dict_has(plan, "remaining-after"))
+                field_addf(out, "Cost", "%" PRIu64 " update%s, %" PRIu64 " left after it until the next reboot",
+                           dict_number(plan, "cost"), dict_number(plan, "cost") == 1 ? "" : "s",
+                           dict_number(plan, "remaining-after"));
+        add_svn(out, plan);
+
+        for (unsigned i = 0; i < array_length(steps); i++) {
+                g_autofree char *step = escape_terminal(array_string(steps, i));
+
+                g_string_append_printf(out, "%15s%c %u. %s\n", i == 0 ? "Steps" : "", i == 0 ? ':' : ' ', i + 1, step);
+        }
+
+        field_add(out, "Allowed", verdict(plan));
+        if (array_length(blockers) == 0)
+                field_add(out, "Blockers", "none");
+        for (unsigned i = 0; i < array_length(blockers); i++)
+                add_blocker(t, out, array_object(blockers, i));
+        if (t->options.legend && dict_flag(plan, "allowed"))
+                field_addf(out, "Do just this", "tdxctl update %s --plan %s", dict_string(plan, "to"), dict_string(plan, "token"));
+
+        return g_string_free(g_steal_pointer(&out), false);
+}
+
+int verb_plan(Tdxctl *t, int argc, char *argv[]) {
+        _cleanup_(sd_bus_error_free) sd_bus_error error = SD_BUS_ERROR_NULL;
+        _cleanup_(sd_bus_message_unrefp) sd_bus_message *m = NULL;
+        g_autoptr(JsonNode) node = NULL;
+        JsonObject *plan;
+        int r;
+
+        r = bus_message(t, BUS_PATH, BUS_INTERFACE, "Plan", &m);
+        if (r >= 0)
+                r = request_append(m, &t->options, argc > 1 ? argv[1] : NULL, 0);
+        if (r < 0)
+                return failure_errno(t, r);
+
+        r = bus_call_json(t, m, CALL_PLAIN, &error, &node);
+        if (r < 0 && sd_bus_error_has_name(&error, BUS_ERROR_PREFIX "AlreadyCurrent"))
+                return already_current(t, error.message);
+        if (r < 0)
+                return failure_bus(t, r, &error);
+
+        plan = json_node_get_object(node);
+        if (t->options.json != JSON_OFF) {
+                output_json(t, node);
+        } else {
+                g_autofree char *text = plan_text(t, plan);
+
+                output_text(t, text);
+        }
+
+        return dict_flag(plan, "allowed") ? EXIT_DONE : exit_status_of_blockers(dict_array(plan, "blockers"));
+}
