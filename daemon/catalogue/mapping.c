@@ -50,34 +50,72 @@ const Mapping *mapping_file_find(const MappingFile *file, Version version) {
         return NULL;
 }
 
-/* One character outside of strings. */
+/* Outside of strings. */
 static bool json_character(char c) {
         return g_ascii_isalnum(c) || g_ascii_isspace(c) || (c && strchr("{}[],:+-.\"", c));
 }
 
+static bool parse_unicode(const char *text, size_t size, unsigned *ret) {
+        *ret = 0;
+        if (size < 6 || text[0] != '\\' || text[1] != 'u')
+                return false;
+
+        for (size_t i = 2; i < 6; i++) {
+                if (!g_ascii_isxdigit(text[i]))
+                        return false;
+                *ret = *ret << 4 | (unsigned) g_ascii_xdigit_value(text[i]);
+        }
+
+        return *ret != 0;       /* it would end the string early */
+}
+
+/* The length of the escape sequence at @text; 0 when JSON has none like it. */
+static size_t escape_length(const char *text, size_t size) {
+        unsigned first, second;
+
+        if (size < 2)
+                return 0;
+        if (text[1] && strchr("\"\\/bfnrt", text[1]))
+                return 2;
+        if (!parse_unicode(text, size, &first))
+                return 0;
+        if (first < 0xd800 || first > 0xdfff)
+                return 6;
+
+        return first <= 0xdbff && parse_unicode(text + 6, size - 6, &second) && second >= 0xdc00 && second <= 0xdfff ?
+                12 : 0;
+}
+
+/* The length of the string at @text with its quotes; 0 when it is none. */
+static size_t string_length(const char *text, size_t size) {
+        for (size_t i = 1; i < size;) {
+                size_t n = 1;
+
+                if (text[i] == '"')
+                        return i + 1;
+                if (text[i] == '\\')
+                        n = escape_length(text + i, size - i);
+                if (n == 0 || (unsigned char) text[i] < 0x20)
+                        return 0;
+                i += n;
+        }
+
+        return 0;
+}
+
 /*
- * json-glib's parser calls itself for each bracket, knows comments, which JSON does not have, and takes several
- * values in a row; an escaped NUL would end a string early. Only the characters of JSON outside of strings, few
- * brackets inside each other, and nothing before the first and behind the last bracket get that far.
+ * json-glib's parser calls itself for each bracket, knows comments and octal escapes, which JSON does not have,
+ * and takes several values in a row. What gets that far has the characters and strings of JSON, few brackets
+ * inside each other, and nothing before the first and behind the last one.
  */
 static bool looks_like_json(const char *text, size_t size) {
-        bool in_string = false, begun = false;
         unsigned depth = 0;
+        bool begun = false;
 
-        for (size_t i = 0; i < size; i++) {
+        for (size_t i = 0; i < size;) {
                 char c = text[i];
+                size_t n = 1;
 
-                if (in_string) {
-                        if (c == '\\') {
-                                if (size - i >= 6 && memcmp(text + i, "\\u0000", 6) == 0)
-                                        return false;
-                                i++;
-                        } else if (c == '"')
-                                in_string = false;
-                        continue;
-                }
-                if (!json_character(c))
-                        return false;
                 if (c == '[' || c == '{') {
                         if (++depth > MAX_DEPTH || (depth == 1 && begun))
                                 return false;
@@ -85,14 +123,16 @@ static bool looks_like_json(const char *text, size_t size) {
                 } else if (c == ']' || c == '}') {
                         if (depth-- == 0)
                                 return false;
-                } else if (!g_ascii_isspace(c)) {
-                        if (depth == 0)
-                                return false;
-                        in_string = c == '"';
-                }
+                } else if (!json_character(c) || (depth == 0 && !g_ascii_isspace(c)))
+                        return false;
+                else if (c == '"')
+                        n = string_length(text + i, size - i);
+                if (n == 0)
+                        return false;
+                i += n;
         }
 
-        return depth == 0 && !in_string;
+        return depth == 0;
 }
 
 static const char *get_string(JsonObject *object, const char *name) {

@@ -3,6 +3,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -12,6 +13,17 @@
 static TestImage image_06, image_06_other, image_2008;
 static char *base, *folder, *mapping;
 static Trust trust;
+
+/* Stands in front of the C library's, to fail for one name. */
+static const char *failing_rename;
+
+int renameat(int from_fd, const char *from, int to_fd, const char *to) {
+        if (g_strcmp0(to, failing_rename) == 0) {
+                errno = EIO;
+                return -1;
+        }
+        return renameat2(from_fd, from, to_fd, to, 0);
+}
 
 static int group_setup(void **state) {
         g_autofree char *path = test_data("mapping_file.json");
@@ -230,6 +242,26 @@ static void test_half_way(void **state) {
         assert_false(g_file_test(obstacle, G_FILE_TEST_EXISTS));
 }
 
+/* Whichever rename fails, the folder is as it was. */
+static void test_rename_fails(void **state) {
+        static const char *const names[] = { "tdx_module_2.0.08.blob", "mapping_file.json" };
+
+        import_ok(&image_06, &v06, FILE_OF(LINE("1.5.06", "0x2")));
+        for (size_t i = 0; i < G_N_ELEMENTS(names); i++) {
+                g_autofree char *before = snapshot(), *after = NULL, *text = NULL;
+                Image *stored = NULL;
+
+                failing_rename = names[i];
+                assert_int_equal(import(&image_2008, NULL, FILE_OF(LINE("2.0.08", "0x2")), &stored, &text), -EIO);
+                failing_rename = NULL;
+                after = snapshot();
+                assert_string_equal(before, after);
+                assert_null(text);
+                assert_null(stored);
+        }
+        import_ok(&image_2008, NULL, FILE_OF(LINE("2.0.08", "0x2")));
+}
+
 /* What a crash left behind is in nobody's way. */
 static void test_left_behind(void **state) {
         g_autoptr(Catalogue) catalogue = NULL;
@@ -259,6 +291,7 @@ int main(void) {
                 cmocka_unit_test_setup_teardown(test_refused, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_mapping, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_half_way, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_rename_fails, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_left_behind, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_no_folder, setup, teardown),
         };

@@ -52,12 +52,12 @@ char *make_image_run(const char *arguments) {
 }
 
 TestImage make_image(const char *arguments) {
-        g_autofree char *folder = fixture_folder(), *output = NULL, *nothing = NULL;
+        g_autofree char *folder = fixture_folder();
         g_autofree char *path = g_build_filename(folder, "image", NULL);
         g_autofree char *all = g_strdup_printf("--output %s %s", path, arguments);
         TestImage image = {};
 
-        nothing = make_image_run(all);
+        g_free(make_image_run(all));
         assert_true(g_file_get_contents(path, (char **) &image.bytes, &image.size, NULL));
         fixture_remove(folder);
         return image;

@@ -94,6 +94,19 @@ static const struct {
         { "{'tdx_module_releases':[]}", "it is not JSON" },
         { "{\"\xff\xfe\":1}", "it is not JSON" },
         { "[[[[[[[[[[[[[[[[[]]]]]]]]]]]]]]]]]", "it is not JSON" },
+        /* Strings that JSON does not have; found by the fuzzer: what json-glib makes of the first is not UTF-8. */
+        { "{\"a\":\"\\777\",\"tdx_module_releases\":[]}", "it is not JSON" },
+        { "{\"a\":\"\\1\",\"tdx_module_releases\":[]}", "it is not JSON" },
+        { "{\"a\":\"\\x41\",\"tdx_module_releases\":[]}", "it is not JSON" },
+        { "{\"a\":\"\\u00\",\"tdx_module_releases\":[]}", "it is not JSON" },
+        { "{\"a\":\"\\u004g\",\"tdx_module_releases\":[]}", "it is not JSON" },
+        { "{\"a\":\"\\u0000\",\"tdx_module_releases\":[]}", "it is not JSON" },
+        { "{\"a\":\"\\ud800\",\"tdx_module_releases\":[]}", "it is not JSON" },
+        { "{\"a\":\"\\ud800x\",\"tdx_module_releases\":[]}", "it is not JSON" },
+        { "{\"a\":\"\\udc00\",\"tdx_module_releases\":[]}", "it is not JSON" },
+        { "{\"a\":\"\\ud83d\\ud83d\",\"tdx_module_releases\":[]}", "it is not JSON" },
+        { "{\"a\":\"\n\",\"tdx_module_releases\":[]}", "it is not JSON" },
+        { "{\"a\":\"\x01\",\"tdx_module_releases\":[]}", "it is not JSON" },
         { "null", "it is not JSON" },
         { "1", "it is not JSON" },
         { "[]", "has no list \"tdx_module_releases\"" },
@@ -158,7 +171,8 @@ static void test_nul_inside(void **state) {
 
 static void test_good(void **state) {
         g_autoptr(MappingFile) none = parse(FILE_OF(""));
-        g_autoptr(MappingFile) brackets = parse("{\"a\":\"[[[[[[[[[[[[[[[[[[[[[[[\\\"{/*'\"," "\"tdx_module_releases\":[" GOOD "]}");
+        g_autoptr(MappingFile) brackets = parse("{\"a\":\"[[[[[[[[[[[[[[[[[[[[[[[\\\"{/*'\\u0041\\ud83d\\ude00\\n\xc3\xa9\","
+                                                   "\"tdx_module_releases\":[" GOOD "]}");
         g_autoptr(MappingFile) wide = parse(FILE_OF("{\"version\":\"65535.65535.65535\","
                 "\"min_module_version_for_td_preserving\":\"0.0.0\",\"min_seamldr_versions\":[\"0.0.0\"],"
                 "\"tdx_feature0\":\"0XfFfFfFfFfFfFfFfF\",\"unknown\":{\"more\":[1,2.5e3,true,null]}}"));
@@ -181,7 +195,7 @@ static char *many_entries(unsigned n) {
 
 static void test_limits(void **state) {
         g_autofree char *most = many_entries(LIMIT_MAPPING_ENTRIES), *more = many_entries(LIMIT_MAPPING_ENTRIES + 1);
-        g_autofree char *text = NULL, *seamldr = NULL, *too_long = NULL, *text2 = NULL;
+        g_autofree char *text = NULL, *seamldr = NULL, *text2 = NULL;
         g_autoptr(MappingFile) file = parse(most);
         g_autoptr(GString) list = g_string_new("[\"1.5.00\"");
         MappingFile *none = NULL;
