@@ -7,6 +7,7 @@
 #include <syslog.h>
 
 #include "base/fileio.h"
+#include "base/log.h"
 #include "base/names.h"
 #include "base/span.h"
 #include "config.h"
@@ -128,20 +129,17 @@ FLAG(debug, policy.allow_debug)
 SPAN(deadline, default_deadline)
 SPAN(timeout, attempt_timeout)
 
-static const char *const levels[] = { "emerg", "alert", "crit", "err", "warning", "notice", "info", "debug" };
-
 static const char *set_level(Config *c, const char *value) {
-        for (unsigned i = 0; i < G_N_ELEMENTS(levels); i++)
-                if (strcmp(levels[i], value) == 0) {
-                        c->log_level = (int) i;
-                        return NULL;
-                }
+        int level = log_level_from_string(value);
 
-        return "err, warning, notice, info or debug";
+        if (level < 0)
+                return "err, warning, notice, info or debug";
+        c->log_level = level;
+        return NULL;
 }
 
 static char *get_level(const Config *c) {
-        return g_strdup(levels[c->log_level & 7]);
+        return g_strdup(log_level_to_string(c->log_level));
 }
 
 static const ConfigKey keys[] = {

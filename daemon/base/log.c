@@ -29,6 +29,20 @@ int log_get_level(void) {
         return logger.level;
 }
 
+static const char *const levels[] = { "emerg", "alert", "crit", "err", "warning", "notice", "info", "debug" };
+
+int log_level_from_string(const char *name) {
+        for (unsigned i = 0; i < G_N_ELEMENTS(levels); i++)
+                if (strcmp(levels[i], name) == 0)
+                        return (int) i;
+
+        return -1;
+}
+
+const char *log_level_to_string(int level) {
+        return level >= 0 && level < (int) G_N_ELEMENTS(levels) ? levels[level] : NULL;
+}
+
 static void add_field(GPtrArray *fields, const char *name, const char *value) {
         g_ptr_array_add(fields, g_strdup_printf("%s=%s", name, value));
 }

@@ -12,6 +12,10 @@ void log_open(void);
 void log_set_level(int level);
 int log_get_level(void);
 
+/* syslog's words ("err", "warning", "info", ...). -1 and NULL for what is none. */
+int log_level_from_string(const char *name);
+const char *log_level_to_string(int level);
+
 /*
  * @fields: pairs of field name and value, ended by NULL; a pair whose value is
  * NULL is left out. "MESSAGE_ID" is a field like any other. Returns -@error, so
