@@ -219,6 +219,11 @@ static void move(Manager *m, Job *job, JobEvent event) {
         manager_tell_job(m, job, JOB_CHANGED_STATE);
 }
 
+static void end_backoff(Manager *m, Job *job) {
+        job->record->next_attempt = 0;
+        move(m, job, JOB_EVENT_RETRY_TIME);
+}
+
 /* Has the store come back? A failed save is tried again; what is on disk must not be behind. */
 static bool store_is_good(Manager *m) {
         for (unsigned i = 0; i < m->jobs->len; i++)
@@ -271,14 +276,14 @@ static bool run_head(Manager *m, Job *job) {
         uint64_t now = clock_realtime(&system_clock), next;
         const Blocker *blocker;
 
-        if (job->record->state == JOB_QUEUED)
+        if (job->record->state == JOB_QUEUED) {
+                job_set_reason(job, "Looking whether any TD is being built");
                 move(m, job, JOB_EVENT_HEAD);
+        }
         if (expire(m, job, now))
                 return true;
-        if (job->record->state == JOB_BACKOFF && now >= job->record->next_attempt) {
-                job->record->next_attempt = 0;
-                move(m, job, JOB_EVENT_RETRY_TIME);
-        }
+        if (job->record->state == JOB_BACKOFF && now >= job->record->next_attempt)
+                end_backoff(m, job);
 
         (void) store_is_good(m);
         manager_observe(m);
@@ -297,6 +302,9 @@ static bool run_head(Manager *m, Job *job) {
                 g_autofree char *seen = g_strdup_printf("%s: %s", evidence.tier, evidence.text);
 
                 record_set(&job->record->evidence, seen);
+                /* It may have ended while the gate was being asked. */
+                if (job->record->state == JOB_BACKOFF)
+                        end_backoff(m, job);
                 if (attempt_start(m, job, manager_find_image(m, job->record->to)) >= 0)
                         return false;
         } else if (job->record->state != JOB_BACKOFF)

@@ -139,6 +139,16 @@ static void adopt(Manager *m, GPtrArray *records) {
         }
 }
 
+/* What this kernel has answered in this boot is still true. */
+static void note_busy(Manager *m, const JobRecord *record) {
+        for (unsigned i = 0; i < record->attempts->len; i++) {
+                const AttemptRecord *a = record->attempts->pdata[i];
+
+                if (a->outcome == OUTCOME_BUSY && strcmp(a->boot_id, inventory_boot_id(m->inventory)) == 0)
+                        m->seen_busy = true;
+        }
+}
+
 static int compare_jobs(const void *a, const void *b) {
         const Job *const *x = a, *const *y = b;
 
@@ -167,6 +177,7 @@ int recover_jobs(Manager *m) {
         for (unsigned i = 0; i < m->jobs->len; i++) {
                 Job *job = m->jobs->pdata[i];
 
+                note_busy(m, job->record);
                 if (job->record->state == JOB_UPLOADING || job->record->state == JOB_VERIFYING)
                         recover_attempt(m, job);
         }

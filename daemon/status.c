@@ -38,9 +38,9 @@ static char *reason_text(const Manager *m) {
 char *manager_state_reason(const Manager *m) {
         g_autofree char *text = reason_text(m);
 
-        if (!m->roots->overrides)
+        if (!m->roots->override_names)
                 return g_steal_pointer(&text);
-        return g_strdup_printf("%s (not the real host: %s)", text, m->roots->overrides);
+        return g_strdup_printf("%s (not the real host: %s)", text, m->roots->override_names);
 }
 
 /*

@@ -16,24 +16,20 @@ static int open_root(const char *given, const char *real, const char **ret_path)
         return fd < 0 ? -errno : fd;
 }
 
-static void note(GString *text, const char *option, const char *value) {
-        if (value)
-                g_string_append_printf(text, "%s--%s=%s", text->len > 0 ? " " : "", option, value);
-}
-
-static char *describe(const RootOptions *o) {
+static char *describe(const RootOptions *o, bool with_values) {
+        g_autofree char *signature = g_strdup_printf("0x%" PRIx32, o->cpu_signature);
+        const struct {
+                const char *option, *value;
+        } options[] = {
+                { "sysfs", o->sysfs },     { "proc", o->proc },       { "cgroup", o->cgroup },
+                { "debugfs", o->debugfs }, { "uevents", o->uevents }, { "cpu-signature", o->cpu_signature != 0 ? signature : NULL },
+        };
         g_autoptr(GString) text = g_string_new(NULL);
 
-        note(text, "sysfs", o->sysfs);
-        note(text, "proc", o->proc);
-        note(text, "cgroup", o->cgroup);
-        note(text, "debugfs", o->debugfs);
-        note(text, "uevents", o->uevents);
-        if (o->cpu_signature != 0) {
-                g_autofree char *hex = g_strdup_printf("0x%" PRIx32, o->cpu_signature);
-
-                note(text, "cpu-signature", hex);
-        }
+        for (size_t i = 0; i < G_N_ELEMENTS(options); i++)
+                if (options[i].value)
+                        g_string_append_printf(text, "%s--%s%s%s", text->len > 0 ? " " : "", options[i].option,
+                                               with_values ? "=" : "", with_values ? options[i].value : "");
 
         return text->len > 0 ? g_string_free(g_steal_pointer(&text), false) : NULL;
 }
@@ -61,7 +57,8 @@ int roots_open(const RootOptions *options, Roots **ret, const char **ret_path) {
 
         roots->uevents = g_strdup(options->uevents);
         roots->cpu_signature = options->cpu_signature;
-        roots->overrides = describe(options);
+        roots->overrides = describe(options, true);
+        roots->override_names = describe(options, false);
 
         *ret = g_steal_pointer(&roots);
         return 0;
@@ -77,6 +74,7 @@ Roots *roots_free(Roots *roots) {
         closep(&roots->debugfs_fd);
         g_free(roots->uevents);
         g_free(roots->overrides);
+        g_free(roots->override_names);
         g_free(roots);
         return NULL;
 }

@@ -18,6 +18,7 @@ typedef struct Roots {
         char *uevents;          /* a datagram socket instead of the kernel's netlink group, or NULL */
         uint32_t cpu_signature; /* CPUID.1:EAX instead of /proc/cpuinfo's, 0: none */
         char *overrides;        /* the options that were given, for people; NULL: none */
+        char *override_names;   /* the same without their values */
 } Roots;
 
 typedef struct RootOptions {
