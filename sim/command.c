@@ -10,12 +10,21 @@
 
 /* The commands of "tdx-sim ctl", as the simulator carries them out, with the lock held. */
 
+typedef struct Request {
+        Host *host;
+        uint64_t now;
+        const char *const *args;        /* what follows the command's name */
+        GBytes *file;                   /* of the command that has reads_file, else NULL */
+        GString *out;
+} Request;
+
 typedef struct Command {
         const char *name;
         const char *verb;       /* the second word, or NULL */
         unsigned min, max;      /* words after these */
-        int (*run)(Host *host, uint64_t now, const char *const *args, GString *out);
+        int (*run)(const Request *q);
         const char *usage;
+        bool reads_file;        /* the first argument, before the lock is taken: it may be in the mount */
 } Command;
 
 /* Gives *@text away. Bad input is 64, an honest "no" of the model is 1. */
@@ -25,7 +34,7 @@ static int answer(int r, char **text, GString *out) {
         if (r >= 0)
                 return 0;
         g_string_append_printf(out, "%s\n", t ?: strerror(-r));
-        return 1;
+        return EXIT_FAILURE;
 }
 
 static int usage(GString *out, const char *format, const char *argument) G_GNUC_PRINTF(2, 0);
@@ -35,45 +44,42 @@ static int usage(GString *out, const char *format, const char *argument) {
         return EXIT_USAGE;
 }
 
-static int run_get(Host *host, uint64_t now, const char *const *args, GString *out) {
-        if (!args[0]) {
-                model_get_all(host->model, out);
+static int run_get(const Request *q) {
+        if (!q->args[0]) {
+                model_get_all(q->host->model, q->out);
                 return 0;
         }
-        if (model_get(host->model, args[0], out) < 0)
-                return usage(out, "unknown key '%s'", args[0]);
-        g_string_append_c(out, '\n');
+        if (model_get(q->host->model, q->args[0], q->out) < 0)
+                return usage(q->out, "unknown key '%s'", q->args[0]);
+        g_string_append_c(q->out, '\n');
         return 0;
 }
 
-static int run_set(Host *host, uint64_t now, const char *const *args, GString *out) {
+static int run_set(const Request *q) {
         g_autofree char *text = NULL;
         int r;
 
-        r = model_set(host->model, now, args, &text);
+        r = model_set(q->host->model, q->now, q->args, &text);
         if (r == -EINVAL || r == -ENOENT)
-                return usage(out, "%s", text);
-        return answer(r, &text, out);
+                return usage(q->out, "%s", text);
+        return answer(r, &text, q->out);
 }
 
 /* As any other process would do it, through the same calls that the files make. */
-static int run_upload(Host *host, uint64_t now, const char *const *args, GString *out) {
-        g_autofree char *data = NULL, *text = NULL;
-        Model *m = host->model;
+static int run_upload(const Request *q) {
+        g_autofree char *text = NULL;
+        Model *m = q->host->model;
+        const uint8_t *data;
         size_t size;
         int r;
 
         if (!model_has_upload(m))
-                return answer(-ENODEV, &text, out);
-        r = read_file_at(AT_FDCWD, args[0], 2 * LIMIT_IMAGE_SIZE, &data, &size);
-        if (r < 0) {
-                text = g_strdup_printf("%s: %s", args[0], strerror(-r));
-                return answer(r, &text, out);
-        }
+                return answer(-ENODEV, &text, q->out);
 
-        r = model_loading_store(m, now, "1", 1);
+        data = g_bytes_get_data(q->file, &size);
+        r = model_loading_store(m, q->now, "1", 1);
         for (size_t done = 0; r >= 0 && done < size;) {
-                ssize_t n = model_data_write(m, now, (uint8_t *) data + done, size - done, done);
+                ssize_t n = model_data_write(m, q->now, data + done, size - done, done);
 
                 if (n < 0)
                         r = (int) n;
@@ -81,8 +87,8 @@ static int run_upload(Host *host, uint64_t now, const char *const *args, GString
                         done += (size_t) n;
         }
         if (r >= 0)
-                r = model_loading_store(m, now, "0", 1);
-        return answer(r, &text, out);
+                r = model_loading_store(m, q->now, "0", 1);
+        return answer(r, &text, q->out);
 }
 
 static int parse_id(const char *word, const char *what, unsigned *ret, GString *out) {
@@ -104,35 +110,35 @@ static int check_name(const char *name, GString *out) {
         return ok ? 0 : usage(out, "'%s' is no name: letters, digits and signs only", name);
 }
 
-static int run_td_begin(Host *host, uint64_t now, const char *const *args, GString *out) {
+static int run_td_begin(const Request *q) {
         g_autofree char *text = NULL;
         unsigned pid;
         int r;
 
-        r = check_name(args[0], out);
+        r = check_name(q->args[0], q->out);
         if (r == 0)
-                r = parse_id(args[1], "PID", &pid, out);
+                r = parse_id(q->args[1], "PID", &pid, q->out);
         if (r != 0)
                 return r;
-        return answer(model_td_begin(host->model, now, args[0], pid, &text), &text, out);
+        return answer(model_td_begin(q->host->model, q->now, q->args[0], pid, &text), &text, q->out);
 }
 
-static int run_td_add(Host *host, uint64_t now, const char *const *args, GString *out) {
+static int run_td_add(const Request *q) {
         g_autofree char *text = NULL;
 
-        return answer(model_td_add(host->model, now, args[0], args[1], &text), &text, out);
+        return answer(model_td_add(q->host->model, q->now, q->args[0], q->args[1], &text), &text, q->out);
 }
 
-static int run_td_finalize(Host *host, uint64_t now, const char *const *args, GString *out) {
+static int run_td_finalize(const Request *q) {
         g_autofree char *text = NULL;
 
-        return answer(model_td_finalize(host->model, now, args[0], &text), &text, out);
+        return answer(model_td_finalize(q->host->model, q->now, q->args[0], &text), &text, q->out);
 }
 
-static int run_td_destroy(Host *host, uint64_t now, const char *const *args, GString *out) {
+static int run_td_destroy(const Request *q) {
         g_autofree char *text = NULL;
 
-        return answer(model_td_destroy(host->model, now, args[0], &text), &text, out);
+        return answer(model_td_destroy(q->host->model, q->now, q->args[0], &text), &text, q->out);
 }
 
 static int parse_vm(const char *const *args, unsigned *ret_pid, unsigned *ret_fd, GString *out) {
@@ -142,53 +148,53 @@ static int parse_vm(const char *const *args, unsigned *ret_pid, unsigned *ret_fd
         return r != 0 ? r : parse_id(args[1], "file descriptor", ret_fd, out);
 }
 
-static int run_vm_create(Host *host, uint64_t now, const char *const *args, GString *out) {
+static int run_vm_create(const Request *q) {
         g_autofree char *text = NULL;
         Vm vm = { .n_vcpus = 1 };
         int r;
 
-        r = parse_vm(args, &vm.pid, &vm.fd, out);
-        if (r == 0 && args[2])
-                r = parse_id(args[2], "number of vCPUs", &vm.n_vcpus, out);
+        r = parse_vm(q->args, &vm.pid, &vm.fd, q->out);
+        if (r == 0 && q->args[2])
+                r = parse_id(q->args[2], "number of vCPUs", &vm.n_vcpus, q->out);
         if (r != 0)
                 return r;
         if (vm.n_vcpus > 1024)
-                return usage(out, "'%s' are too many vCPUs", args[2]);
-        return answer(model_vm_create(host->model, now, &vm, &text), &text, out);
+                return usage(q->out, "'%s' are too many vCPUs", q->args[2]);
+        return answer(model_vm_create(q->host->model, q->now, &vm, &text), &text, q->out);
 }
 
-static int run_vm_run(Host *host, uint64_t now, const char *const *args, GString *out) {
+static int run_vm_run(const Request *q) {
         g_autofree char *text = NULL;
         unsigned pid, fd;
         int r;
 
-        r = parse_vm(args, &pid, &fd, out);
-        return r != 0 ? r : answer(model_vm_run(host->model, now, pid, fd, &text), &text, out);
+        r = parse_vm(q->args, &pid, &fd, q->out);
+        return r != 0 ? r : answer(model_vm_run(q->host->model, q->now, pid, fd, &text), &text, q->out);
 }
 
-static int run_vm_destroy(Host *host, uint64_t now, const char *const *args, GString *out) {
+static int run_vm_destroy(const Request *q) {
         g_autofree char *text = NULL;
         unsigned pid, fd;
         int r;
 
-        r = parse_vm(args, &pid, &fd, out);
-        return r != 0 ? r : answer(model_vm_destroy(host->model, now, pid, fd, &text), &text, out);
+        r = parse_vm(q->args, &pid, &fd, q->out);
+        return r != 0 ? r : answer(model_vm_destroy(q->host->model, q->now, pid, fd, &text), &text, q->out);
 }
 
-static int run_tds(Host *host, uint64_t now, const char *const *args, GString *out) {
-        model_td_list(host->model, out);
+static int run_tds(const Request *q) {
+        model_td_list(q->host->model, q->out);
         return 0;
 }
 
-static int run_log(Host *host, uint64_t now, const char *const *args, GString *out) {
-        g_string_append(out, model_log(host->model));
+static int run_log(const Request *q) {
+        g_string_append(q->out, model_log(q->host->model));
         return 0;
 }
 
 static const Command commands[] = {
         { "get", NULL, 0, 1, run_get, "get [KEY]" },
         { "set", NULL, 1, 1000, run_set, "set KEY=VALUE..." },
-        { "upload", NULL, 1, 1, run_upload, "upload FILE" },
+        { "upload", NULL, 1, 1, run_upload, "upload FILE", true },
         { "td", "begin", 2, 2, run_td_begin, "td begin NAME PID" },
         { "td", "add", 2, 2, run_td_add, "td add NAME DATA" },
         { "td", "finalize", 1, 1, run_td_finalize, "td finalize NAME" },
@@ -212,25 +218,44 @@ static const Command *find(const char *const *words) {
         return NULL;
 }
 
+static GBytes *read_image(const char *path, GString *out) {
+        char *data;
+        size_t size;
+        int r;
+
+        r = read_file_at(AT_FDCWD, path, 2 * LIMIT_IMAGE_SIZE, &data, &size);
+        if (r < 0) {
+                g_string_append_printf(out, "%s: %s\n", path, strerror(-r));
+                return NULL;
+        }
+        return g_bytes_new_take(data, size);
+}
+
 int command_run(Host *host, const char *const *words, GString *out) {
         const Command *command = find(words);
-        const char *const *args;
-        uint64_t now;
+        g_autoptr(GBytes) file = NULL;
+        Request q = { .host = host, .out = out };
         unsigned n;
         int status;
 
         if (!command)
                 return usage(out, "unknown command '%s'", words[0] ?: "");
 
-        args = words + (command->verb ? 2 : 1);
-        n = g_strv_length((char **) args);
+        q.args = words + (command->verb ? 2 : 1);
+        n = g_strv_length((char **) q.args);
         if (n < command->min || n > command->max)
                 return usage(out, "usage: %s", command->usage);
 
+        if (command->reads_file) {
+                q.file = file = read_image(q.args[0], out);
+                if (!file)
+                        return EXIT_FAILURE;
+        }
+
         pthread_mutex_lock(&host->lock);
-        now = host_now();
-        model_advance(host->model, now);
-        status = command->run(host, now, args, out);
+        q.now = host_now();
+        model_advance(host->model, q.now);
+        status = command->run(&q);
         pthread_mutex_unlock(&host->lock);
         return status;
 }

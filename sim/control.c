@@ -2,7 +2,6 @@
  * SPDX-FileCopyrightText: The tdx-updated authors */
 #include <errno.h>
 #include <poll.h>
-#include <signal.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
@@ -11,6 +10,7 @@
 #include "base/log.h"
 #include "base/util.h"
 #include "sim/control.h"
+#include "sim/thread.h"
 
 #define REQUEST_MAX (64U * 1024U)
 #define PATIENCE_SEC 5
@@ -112,18 +112,6 @@ static int bind_path(int fd, const struct sockaddr_un *address) {
         return bind(fd, (const struct sockaddr *) address, sizeof(*address)) < 0 ? -errno : 0;
 }
 
-/* Signals are for the main thread. */
-static int start_thread(Control *c) {
-        sigset_t all, before;
-        int r;
-
-        sigfillset(&all);
-        pthread_sigmask(SIG_SETMASK, &all, &before);
-        r = pthread_create(&c->thread, NULL, run, c);
-        pthread_sigmask(SIG_SETMASK, &before, NULL);
-        return -r;
-}
-
 int control_new(Host *host, const char *path, Control **ret) {
         struct sockaddr_un address = { .sun_family = AF_UNIX };
         _cleanup_close_ int fd = -1, stop_fd = -1;
@@ -149,7 +137,7 @@ int control_new(Host *host, const char *path, Control **ret) {
         c->path = g_strdup(path);
         c->fd = steal_fd(&fd);
         c->stop_fd = steal_fd(&stop_fd);
-        r = start_thread(c);
+        r = thread_start(&c->thread, run, c);
         if (r < 0) {
                 close(c->fd);
                 close(c->stop_fd);

@@ -63,7 +63,9 @@ static int sim_getattr(const char *path, struct stat *st, struct fuse_file_info 
         host = enter();
         r = get_node(host, path, &node);
         if (r >= 0) {
-                *st = (struct stat) { .st_mode = node->mode, .st_nlink = S_ISDIR(node->mode) ? 2 : 1 };
+                *st = (struct stat) { .st_mode = node->mode, .st_nlink = 1 };
+                if (S_ISDIR(node->mode))
+                        st->st_nlink = 2 + node->n_folders;
                 if (node->target)
                         st->st_size = (off_t) strlen(node->target);
                 else if (S_ISREG(node->mode) && in_sysfs(path) && node->id != NODE_DATA)
@@ -101,8 +103,12 @@ static int sim_readdir(const char *path, void *buffer, fuse_fill_dir_t fill, off
         if (r >= 0) {
                 fill(buffer, ".", NULL, 0, 0);
                 fill(buffer, "..", NULL, 0, 0);
-                for (unsigned i = 0; i < node->children->len; i++)
-                        fill(buffer, node->children->pdata[i], NULL, 0, 0);
+                for (unsigned i = 0; i < node->children->len; i++) {
+                        const Node *child = node->children->pdata[i];
+                        struct stat st = { .st_mode = child->mode };
+
+                        fill(buffer, strrchr(child->path, '/') + 1, &st, 0, 0);
+                }
         }
         leave(host);
         return r;
@@ -311,7 +317,9 @@ static int loop(struct fuse *fuse, const char *mount_point) {
                 return -EIO;
         }
 
+        /* Room for many who wait for a slow read. */
         config = fuse_loop_cfg_create();
+        fuse_loop_cfg_set_max_threads(config, 64);
         r = fuse_loop_mt(fuse, config);
         fuse_loop_cfg_destroy(config);
         fuse_remove_signal_handlers(session);

@@ -352,18 +352,27 @@ int knobs_check(const Knobs *knobs, char **ret_text) {
         return 0;
 }
 
+#define UPLOAD_PATH "sys/devices/faux/tdx_host/firmware/tdx_module"
+#define UPLOAD_LINK "sys/class/firmware/tdx_module"
+
 int fault_lookup(const char *faults, const char *path) {
+        g_autofree char *link_path = NULL;
         g_auto(GStrv) parts = NULL;
 
         if (!*faults)
                 return 0;
+
+        /* FUSE is asked for the real path; people write the link's. */
+        if (g_str_has_prefix(path, UPLOAD_PATH))
+                link_path = g_strconcat(UPLOAD_LINK, path + strlen(UPLOAD_PATH), NULL);
 
         parts = g_strsplit(faults, ",", 0);
         for (char **p = parts; *p; p++) {
                 char *colon = strrchr(*p, ':');
 
                 *colon = '\0';
-                if (fnmatch(*p, path, FNM_PATHNAME) == 0)
+                if (fnmatch(*p, path, FNM_PATHNAME) == 0 ||
+                    (link_path && fnmatch(*p, link_path, FNM_PATHNAME) == 0))
                         return errno_by_name(colon + 1);
         }
         return 0;

@@ -111,7 +111,7 @@ static void reset_upload(Model *m) {
 }
 
 int model_set(Model *m, uint64_t now, const char *const *pairs, char **ret_text) {
-        bool had_host, had_upload;
+        bool had_host, had_upload, was_lost;
         CpuSet online;
         Knobs knobs;
         int r;
@@ -119,6 +119,7 @@ int model_set(Model *m, uint64_t now, const char *const *pairs, char **ret_text)
         model_advance(m, now);
         had_host = model_has_tdx_host(m);
         had_upload = model_has_upload(m);
+        was_lost = m->knobs.lost;
         online = m->knobs.online;
         knobs = m->knobs;
 
@@ -147,6 +148,9 @@ int model_set(Model *m, uint64_t now, const char *const *pairs, char **ret_text)
                 reset_upload(m);
         if (m->knobs.sticky && m->loader == LOADER_LOADING)
                 m->loader = LOADER_INIT;
+
+        if (m->knobs.lost && !was_lost)
+                model_kill_tds(m, now);
 
         emit_devices(m, had_host, had_upload);
         emit_cpus(m, &online);

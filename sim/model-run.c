@@ -106,6 +106,9 @@ static bool ends_harmlessly(Model *m, const SimImage *image, uint64_t when) {
         }
         if (*k->error) {
                 fail(m, when, k->error_status, k->error, "as asked");
+                /* All was written when the last phase failed. */
+                if (strcmp(k->error_status, progress_name(PROGRESS_PROGRAMMING)) == 0)
+                        m->remaining_size = 0;
                 memset(k->error, 0, sizeof(k->error));
                 return true;
         }

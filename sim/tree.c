@@ -51,14 +51,15 @@ static Node *add(Tree *tree, const char *path, mode_t mode, NodeId id) {
         node->mode = mode;
         node->id = id;
         if (S_ISDIR(mode))
-                node->children = g_ptr_array_new_with_free_func(g_free);
+                node->children = g_ptr_array_new();
         g_hash_table_insert(tree->nodes, node->path, node);
         if (strcmp(path, "/") == 0)
                 return node;
 
         parent_path = g_path_get_dirname(path);
         parent = add(tree, parent_path, S_IFDIR | 0755, NODE_DIR);
-        g_ptr_array_add(parent->children, g_path_get_basename(path));
+        g_ptr_array_add(parent->children, node);
+        parent->n_folders += S_ISDIR(mode);
         return node;
 }
 

@@ -37,7 +37,8 @@ typedef struct Node {
         const char *target;     /* of a link */
         unsigned cpu, vcpu;
         unsigned pid, fd;       /* of a VM */
-        GPtrArray *children;    /* their names, of a directory */
+        GPtrArray *children;    /* of a directory: borrowed nodes */
+        unsigned n_folders;     /* among them */
 } Node;
 
 typedef struct Tree Tree;

@@ -2,8 +2,6 @@
  * SPDX-FileCopyrightText: The tdx-updated authors */
 #include <errno.h>
 #include <inttypes.h>
-#include <poll.h>
-#include <pthread.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
@@ -12,6 +10,7 @@
 
 #include "base/log.h"
 #include "base/util.h"
+#include "sim/thread.h"
 #include "sim/uevent.h"
 
 struct UeventSender {
@@ -95,11 +94,11 @@ int uevent_sender_new(const char *path, UeventSender **ret) {
         g_queue_init(&s->waiting);
         pthread_mutex_init(&s->lock, NULL);
         pthread_cond_init(&s->wake, NULL);
-        r = pthread_create(&s->thread, NULL, run, s);
-        if (r != 0) {
+        r = thread_start(&s->thread, run, s);
+        if (r < 0) {
                 close(s->fd);
                 g_free(s);
-                return -r;
+                return r;
         }
 
         *ret = s;
