@@ -51,14 +51,28 @@ static int read_version(sqlite3 *db, int *ret) {
         return r;
 }
 
+static int check_version(sqlite3 *db, int *ret) {
+        int r;
+
+        r = read_version(db, ret);
+        if (r != SQLITE_OK)
+                return r;
+
+        return *ret < 0 || *ret > (int) G_N_ELEMENTS(steps) ? SCHEMA_TOO_NEW : SQLITE_OK;
+}
+
+int schema_check(sqlite3 *db) {
+        int version = 0;
+
+        return check_version(db, &version);
+}
+
 int schema_upgrade(sqlite3 *db) {
         int version = 0, r;
 
-        r = read_version(db, &version);
+        r = check_version(db, &version);
         if (r != SQLITE_OK)
                 return r;
-        if (version < 0 || version > (int) G_N_ELEMENTS(steps))
-                return SCHEMA_TOO_NEW;
 
         for (; version < (int) G_N_ELEMENTS(steps); version++) {
                 g_autofree char *sql = g_strdup_printf("BEGIN IMMEDIATE; %s PRAGMA user_version = %d; COMMIT;",

@@ -4,6 +4,9 @@
 
 #include <sqlite3.h>
 
+/* SQLITE_OK, or SCHEMA_TOO_NEW. Only reads. */
+int schema_check(sqlite3 *db);
+
 /* Brings the schema up to the newest version in steps, each in its own transaction. A SQLite result code. */
 int schema_upgrade(sqlite3 *db);
 

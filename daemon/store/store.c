@@ -58,11 +58,17 @@ static int setup(sqlite3 *db) {
         int r;
 
         /*
-         * FULL: each commit is synced (https://www.sqlite.org/pragma.html#pragma_synchronous).
-         * EXCLUSIVE: nobody else works on this file, and no shared memory file is needed.
+         * EXCLUSIVE: nobody else works on this file, and no shared memory file is needed; for that
+         * it comes before the first read. A newer daemon's file is left as it is, so its version
+         * is read before anything that writes.
          */
-        r = sqlite3_exec(db, "PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;"
-                             "PRAGMA foreign_keys = ON; PRAGMA trusted_schema = OFF;", NULL, NULL, NULL);
+        r = sqlite3_exec(db, "PRAGMA locking_mode = EXCLUSIVE; PRAGMA foreign_keys = ON; PRAGMA trusted_schema = OFF;",
+                         NULL, NULL, NULL);
+        if (r == SQLITE_OK)
+                r = schema_check(db);
+        /* FULL: each commit is synced (https://www.sqlite.org/pragma.html#pragma_synchronous). */
+        if (r == SQLITE_OK)
+                r = sqlite3_exec(db, "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;", NULL, NULL, NULL);
         if (r == SQLITE_OK)
                 r = schema_upgrade(db);
         return r;
@@ -121,19 +127,16 @@ static int run(Statement *s) {
         "error_name, error_text, created, finished, next_attempt, expires, seam_hash, signer, have_svn_before, svn_before, " \
         "svn_after, evidence, external"
 
+/* The whole row, and its attempts go with the old one (ON DELETE CASCADE): save_job() writes them all. */
 static int write_job(Store *store, const JobRecord *j, uint32_t *ret_id) {
         _cleanup_statement_ Statement *s = NULL;
         int r;
 
         r = sqlite3_prepare_v2(store->db,
-                               "INSERT INTO job (id, " JOB_COLUMNS ") VALUES "
+                               "INSERT OR REPLACE INTO job (id, " JOB_COLUMNS ") VALUES "
                                "(:id, :from, :to, :requester, :unit, :why, :deadline, :drain, :now, :ignore, :state, :result, "
                                ":error_name, :error_text, :created, :finished, :next, :expires, :hash, :signer, :have_svn, :svn_before, "
-                               ":svn_after, :evidence, :external) "
-                               "ON CONFLICT (id) DO UPDATE SET state = excluded.state, result = excluded.result, "
-                               "error_name = excluded.error_name, error_text = excluded.error_text, "
-                               "finished = excluded.finished, next_attempt = excluded.next_attempt, "
-                               "evidence = excluded.evidence, svn_after = excluded.svn_after",
+                               ":svn_after, :evidence, :external)",
                                -1, &s, NULL);
         if (r != SQLITE_OK)
                 return r;
