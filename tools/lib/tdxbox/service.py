@@ -156,6 +156,11 @@ class Service:
         os.close(self._wake_read)
         os.close(self._wake_write)
 
+    def failures(self):
+        """Ends that were the daemon's own fault: not ended or killed from outside."""
+        wanted = (*CLEAN_SIGNALS, -signal.SIGKILL, 0)
+        return [describe(status) for _, status in self.exits if status not in wanted]
+
     def log(self):
         try:
             return self.log_file.read_text(errors="replace")
