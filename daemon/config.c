@@ -7,6 +7,7 @@
 #include <syslog.h>
 
 #include "base/fileio.h"
+#include "base/hex.h"
 #include "base/log.h"
 #include "base/names.h"
 #include "base/span.h"
@@ -66,9 +67,9 @@ static char *get_signer(const Config *c) {
         g_autoptr(GString) text = g_string_new(NULL);
 
         for (unsigned i = 0; i < c->n_signers; i++) {
-                g_string_append(text, i > 0 ? " " : "");
-                for (unsigned j = 0; j < SIGNER_SIZE; j++)
-                        g_string_append_printf(text, "%02x", c->signers[i][j]);
+                g_autofree char *hex = hex_format(c->signers[i], SIGNER_SIZE);
+
+                g_string_append_printf(text, "%s%s", i > 0 ? " " : "", hex);
         }
 
         return g_string_free(g_steal_pointer(&text), FALSE);

@@ -2,7 +2,7 @@
  * SPDX-FileCopyrightText: The tdx-updated authors */
 #pragma once
 
-/* For the files that together are the manager: manager.c, request.c, dispatch.c, attempt.c, recover.c. */
+/* For the files that together are the manager: manager.c, images.c, request.c, dispatch.c, attempt.c, recover.c, status.c. */
 
 #include "manager.h"
 #include "platform/upload.h"
@@ -48,14 +48,19 @@ void manager_observe(Manager *m);                               /* cheap read; n
 void manager_read_hardware(Manager *m);
 void manager_note_lost(Manager *m, const char *detail);         /* latch, tell, once */
 void manager_note_module(Manager *m, uint32_t job);             /* after a version change, ours (job) or others' (0) */
-void manager_image_facts(const Manager *m, const Image *image, ImageFacts *ret);
-char *manager_image_hash(const Image *image);                   /* hexadecimal; the caller frees it */
 int manager_save(Manager *m, Job *job);
 void manager_tell(Manager *m, unsigned changes);
 void manager_tell_job(Manager *m, Job *job, unsigned changes);
 void manager_prepare(Manager *m, bool start);
-Image *manager_find_image(Manager *m, const char *version);
 Policy manager_policy(const Manager *m);
+
+/* images.c */
+int manager_load_catalogue(Manager *m);
+int manager_load_aside(Manager *m);
+void manager_update_svn(Manager *m);                            /* of what runs, when it or the catalogue has changed */
+void manager_image_facts(const Manager *m, const Image *image, ImageFacts *ret);
+char *manager_image_hash(const Image *image);                   /* hexadecimal; the caller frees it */
+Image *manager_find_image(Manager *m, const char *version);
 
 /* dispatch.c */
 void dispatch_kick(Manager *m);

@@ -34,108 +34,6 @@ static void job_destroy(void *data) {
         job_free(data);
 }
 
-static CatalogueOptions catalogue_options(const Manager *m) {
-        return (CatalogueOptions) {
-                .directories = (const char *const *) m->config->catalogue_directories,
-                .trust = { (const uint8_t (*)[SIGNER_SIZE]) m->config->signers, m->config->n_signers },
-                .require_root = true,
-        };
-}
-
-static int load_catalogue(Manager *m) {
-        g_autoptr(Catalogue) catalogue = NULL;
-        CatalogueOptions options = catalogue_options(m);
-        char *stamp = catalogue_fingerprint(&options);
-        int r;
-
-        r = catalogue_load(&options, &catalogue);
-        if (r < 0) {
-                g_free(stamp);
-                return log_error(r, "Failed to read the catalogue");
-        }
-
-        for (size_t i = 0; i < catalogue_n_problems(catalogue); i++)
-                log_warning(0, "%s: %s", catalogue_problem(catalogue, i)->path, catalogue_problem(catalogue, i)->text);
-
-        catalogue_unref(m->catalogue);
-        m->catalogue = g_steal_pointer(&catalogue);
-        g_free(m->catalogue_stamp);
-        m->catalogue_stamp = stamp;
-        return 0;
-}
-
-/* The security version of what runs: from the image of that version, or from the table of known releases. */
-static void update_svn(Manager *m) {
-        const HostFacts *host = inventory_facts(m->inventory);
-        const KnownRelease *known;
-        Image *image;
-
-        if (!host->have_running) {
-                inventory_set_svn(m->inventory, false, 0);
-                return;
-        }
-
-        image = catalogue_find(m->catalogue, host->running);
-        known = known_release_by_version(host->running);
-        if (image && image_facts(image)->verdict == IMAGE_OK)
-                inventory_set_svn(m->inventory, true, image_facts(image)->svn);
-        else
-                inventory_set_svn(m->inventory, known != NULL, known ? known->svn : 0);
-}
-
-const Catalogue *manager_catalogue(Manager *m) {
-        CatalogueOptions options = catalogue_options(m);
-        g_autofree char *stamp = catalogue_fingerprint(&options);
-
-        if (g_strcmp0(stamp, m->catalogue_stamp) != 0 && load_catalogue(m) >= 0)
-                update_svn(m);
-
-        return m->catalogue;
-}
-
-Image *manager_find_image(Manager *m, const char *version) {
-        Version v;
-
-        return version_parse(version, &v) < 0 ? NULL : catalogue_find(m->catalogue, v);
-}
-
-char *manager_image_hash(const Image *image) {
-        const uint8_t *hash = image_seam_hash(image);
-        char *text = g_malloc0(2 * SEAM_HASH_SIZE + 1);
-
-        for (unsigned i = 0; i < SEAM_HASH_SIZE; i++)
-                g_snprintf(text + 2 * i, 3, "%02x", hash[i]);
-
-        return text;
-}
-
-void manager_image_facts(const Manager *m, const Image *image, ImageFacts *ret) {
-        g_autofree char *hash = manager_image_hash(image);
-        const char *why = g_hash_table_lookup(m->aside, hash);
-
-        *ret = *image_facts(image);
-        if (why && ret->verdict == IMAGE_OK) {
-                ret->verdict = IMAGE_UNTRUSTED;
-                ret->verdict_text = why;
-        }
-}
-
-Policy manager_policy(const Manager *m) {
-        return m->config->policy;
-}
-
-void manager_image_blockers(Manager *m, const Image *image, ImageFacts *ret_facts, BlockerList *ret) {
-        Policy policy = manager_policy(m);
-        g_auto(BlockerList) all = {};
-
-        manager_image_facts(m, image, ret_facts);
-        eligibility_evaluate(manager_host(m), ret_facts, &policy, &all);
-        for (size_t i = 0; i < all.n; i++)
-                if (all.items[i].severity != SEVERITY_WAIT)
-                        blocker_list_add(ret, all.items[i].id, all.items[i].subject, "%s", all.items[i].text)->severity =
-                                all.items[i].severity;
-}
-
 int manager_save(Manager *m, Job *job) {
         int r;
 
@@ -214,7 +112,7 @@ void manager_note_module(Manager *m, uint32_t job) {
         g_strlcpy(from, m->last_version, sizeof(from));
         remember_version(m);
         manager_read_hardware(m);
-        update_svn(m);
+        manager_update_svn(m);
 
         if (*from && strcmp(from, m->last_version) != 0) {
                 if (job == 0)
@@ -292,22 +190,6 @@ static int load_facts(Manager *m) {
         return 0;
 }
 
-static int load_aside(Manager *m) {
-        for (size_t i = 0; i < catalogue_n_images(m->catalogue); i++) {
-                g_autofree char *hash = manager_image_hash(catalogue_image(m->catalogue, i)),
-                                *key = g_strconcat(STORE_KEY_ASIDE, hash, NULL), *why = NULL;
-                int r;
-
-                r = store_get(m->store, key, &why);
-                if (r < 0)
-                        return log_error(r, "Failed to read the database (%s)", store_error(m->store));
-                if (why)
-                        g_hash_table_replace(m->aside, g_steal_pointer(&hash), g_steal_pointer(&why));
-        }
-
-        return 0;
-}
-
 int manager_new(const ManagerOptions *options, Manager **ret) {
         g_autoptr(Manager) m = g_new0(Manager, 1);
         int r;
@@ -323,9 +205,9 @@ int manager_new(const ManagerOptions *options, Manager **ret) {
         m->jobs = g_ptr_array_new_with_free_func(job_destroy);
         m->aside = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free);
 
-        r = load_catalogue(m);
+        r = manager_load_catalogue(m);
         if (r >= 0)
-                r = load_aside(m);
+                r = manager_load_aside(m);
         if (r >= 0)
                 r = load_facts(m);
         if (r < 0)
@@ -344,7 +226,7 @@ int manager_start(Manager *m, const ManagerEvents *events) {
         /* The picture first; a difference that our own interrupted attempt made is not somebody else's. */
         error = inventory_read(m->inventory);
         manager_read_hardware(m);
-        update_svn(m);
+        manager_update_svn(m);
         if (!*m->last_version && host->have_running)
                 remember_version(m);
 
@@ -400,8 +282,8 @@ int manager_reload(Manager *m) {
         config_free(m->config);
         m->config = config;
         log_set_level(config->log_level);
-        (void) load_catalogue(m);
-        update_svn(m);
+        (void) manager_load_catalogue(m);
+        manager_update_svn(m);
         log_info("The configuration was read again");
         dispatch_kick(m);
         return 0;
@@ -410,7 +292,7 @@ int manager_reload(Manager *m) {
 int manager_refresh(Manager *m, Failure *failure) {
         int r;
 
-        r = load_catalogue(m);
+        r = manager_load_catalogue(m);
         if (r < 0)
                 return failure_set(failure, ERROR_IO, "The catalogue could not be read; see the journal");
 
@@ -419,7 +301,7 @@ int manager_refresh(Manager *m, Failure *failure) {
                         manager_read_hardware(m);
                 manager_observe(m);
         }
-        update_svn(m);
+        manager_update_svn(m);
         manager_tell(m, MANAGER_CHANGED_MODULE | MANAGER_CHANGED_SUPPORT | MANAGER_CHANGED_STATE);
         dispatch_kick(m);
         return 0;
@@ -428,61 +310,6 @@ int manager_refresh(Manager *m, Failure *failure) {
 int manager_history(Manager *m, uint64_t since, uint32_t max, GPtrArray **ret, Failure *failure) {
         if (store_load_history(m->store, since, max == 0 ? STORE_HISTORY_MAX : max, ret) < 0)
                 return failure_set(failure, ERROR_IO, "The history cannot be read: %s", store_error(m->store));
-        return 0;
-}
-
-int manager_inspect(Manager *m, int image_fd, Image **ret, Failure *failure) {
-        CatalogueOptions options = catalogue_options(m);
-        int r;
-
-        r = image_read(image_fd, NULL, NULL, &options.trust, ret);
-        if (r < 0)
-                return failure_set(failure, r == -EINVAL || r == -EISDIR || r == -ENXIO ? ERROR_IMAGE_INVALID : ERROR_IO,
-                                   "The image cannot be read: %s",
-                                   r == -EINVAL || r == -EISDIR || r == -ENXIO ? "it is no regular file" : g_strerror(-r));
-        catalogue_attach_mapping(manager_catalogue(m), *ret);
-        return 0;
-}
-
-int manager_import(Manager *m, int image_fd, int mapping_fd, const char *version, char **ret_version, Failure *failure) {
-        g_autoptr(Image) image = NULL;
-        g_autofree char *text = NULL;
-        Version v;
-        ImportRequest request = {
-                .image_fd = image_fd,
-                .mapping_fd = mapping_fd,
-                .directory = m->import_directory,
-                .trust = catalogue_options(m).trust,
-        };
-        int r;
-
-        if (version) {
-                if (version_parse(version, &v) < 0)
-                        return failure_set(failure, ERROR_INVALID_ARGS, "\"%s\" is no version; write it as 1.5.06", version);
-                request.version = &v;
-        }
-
-        r = catalogue_import(&request, &image, &text);
-        switch (r) {
-        case 0:
-                break;
-        case -EBADMSG:
-                return failure_set(failure, ERROR_IMAGE_INVALID, "%s", text);
-        case -EKEYREJECTED:
-                return failure_set(failure, ERROR_IMAGE_UNTRUSTED, "%s", text);
-        case -EEXIST:
-                return failure_set(failure, ERROR_INVALID_ARGS, "%s", text);
-        case -EINVAL:
-        case -EISDIR:
-        case -ENXIO:
-                return failure_set(failure, ERROR_IMAGE_INVALID, "The image or the mapping file is no regular file");
-        default:
-                return failure_set(failure, ERROR_IO, "The image could not be added: %s", g_strerror(-r));
-        }
-
-        *ret_version = g_strdup(VERSION_STRING(image_facts(image)->version));
-        (void) manager_catalogue(m);
-        dispatch_kick(m);
         return 0;
 }
 

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/hex.h"
 #include "base/limit.h"
 #include "base/log.h"
 #include "base/names.h"
@@ -219,14 +220,6 @@ static int check_limits(Manager *m, uid_t uid, Failure *failure) {
         return 0;
 }
 
-static char *to_hex(const uint8_t *bytes, size_t n) {
-        char *text = g_malloc0(2 * n + 1);
-
-        for (size_t i = 0; i < n; i++)
-                g_snprintf(text + 2 * i, 3, "%02x", bytes[i]);
-        return text;
-}
-
 static Job *make_job(Manager *m, const Request *request, const Image *image) {
         g_autoptr(JobRecord) record = job_record_new();
         const HostFacts *host = manager_host(m);
@@ -243,9 +236,9 @@ static Job *make_job(Manager *m, const Request *request, const Image *image) {
         record_set(&record->unit, request->unit);
         record_set(&record->why, request->why);
         g_free(record->seam_hash);
-        record->seam_hash = to_hex(image_seam_hash(image), SEAM_HASH_SIZE);
+        record->seam_hash = hex_format(image_seam_hash(image), SEAM_HASH_SIZE);
         g_free(record->signer);
-        record->signer = to_hex(image_signer(image), SIGNER_SIZE);
+        record->signer = hex_format(image_signer(image), SIGNER_SIZE);
         record->have_svn_before = host->have_svn;
         record->svn_before = host->svn;
         record->svn_after = image_facts(image)->svn;

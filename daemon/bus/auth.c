@@ -126,7 +126,7 @@ static int judge(Query *q, const char *action, const char *version, sd_bus_error
         return refuse(error, ERROR_ACCESS_DENIED, "polkit does not allow this; run it as root, or have a rule made for it");
 }
 
-static int sender_is_root(sd_bus_message *message) {
+int auth_is_root(sd_bus_message *message) {
         sd_bus_creds *creds = NULL;
         uid_t uid = UINT32_MAX;
         int r;
@@ -152,7 +152,7 @@ int auth_check(Auth *auth, sd_bus_message *message, const char *action, const ch
                 return 0;
 
         /* polkit would say yes to root without a look at any rule. */
-        r = sender_is_root(message);
+        r = auth_is_root(message);
         if (r < 0)
                 return refuse(error, ERROR_ACCESS_DENIED, "The sender of the request has gone");
         if (r > 0)

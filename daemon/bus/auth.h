@@ -13,6 +13,9 @@ typedef struct Auth Auth;
 Auth *auth_new(sd_bus *bus);
 Auth *auth_free(Auth *auth);
 
+/* 1: the sender is root, 0: it is not, negative: it has gone. */
+int auth_is_root(sd_bus_message *message);
+
 /*
  * May the sender of @message do @action? @version goes along as a detail for rules and
  * dialogs ("" for none).

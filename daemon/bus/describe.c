@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  * SPDX-FileCopyrightText: The tdx-updated authors */
+#include "base/hex.h"
 #include "bus/describe.h"
 #include "bus/dict.h"
 
@@ -50,10 +51,8 @@ int describe_plan(sd_bus_message *message, const Plan *plan) {
 }
 
 static void add_hex(Dict *d, const char *key, const uint8_t *bytes, size_t n) {
-        g_autofree char *text = g_malloc0(2 * n + 1);
+        g_autofree char *text = hex_format(bytes, n);
 
-        for (size_t i = 0; i < n; i++)
-                g_snprintf(text + 2 * i, 3, "%02x", bytes[i]);
         dict_string(d, key, text);
 }
 

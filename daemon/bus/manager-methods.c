@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  * SPDX-FileCopyrightText: The tdx-updated authors */
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 
 #include "base/names.h"
@@ -123,6 +124,24 @@ static int on_list_images(Bus *bus, sd_bus_message *message, sd_bus_error *error
         return reply_with(reply, r);
 }
 
+/*
+ * A file on somebody's own file system (FUSE, a network) can make every call on it wait for ever, and
+ * with it the loop. Memory cannot: F_GET_SEALS works on nothing else, and asks no file system.
+ */
+static int check_descriptor(sd_bus_message *message, int fd, sd_bus_error *error) {
+        int r;
+
+        if (fcntl(fd, F_GET_SEALS) >= 0)
+                return 0;
+        r = auth_is_root(message);
+        if (r > 0)
+                return 0;
+        if (r < 0)
+                return bus_refuse_id(error, ERROR_ACCESS_DENIED, "The sender of the request has gone");
+        return bus_refuse_id(error, ERROR_INVALID_ARGS, "From users other than root a file is taken only as a memfd; "
+                             "copy it into one (memfd_create(2)), as tdxctl does");
+}
+
 static int on_inspect_image(Bus *bus, sd_bus_message *message, sd_bus_error *error) {
         g_auto(Failure) failure = {};
         g_autoptr(Image) image = NULL;
@@ -130,6 +149,8 @@ static int on_inspect_image(Bus *bus, sd_bus_message *message, sd_bus_error *err
         int fd, r;
 
         r = sd_bus_message_read(message, "h", &fd);
+        if (r >= 0)
+                r = check_descriptor(message, fd, error);
         if (r < 0)
                 return r;
         if (manager_inspect(bus->manager, fd, &image, &failure) < 0)
@@ -242,6 +263,10 @@ static int on_import_image(Bus *bus, sd_bus_message *message, sd_bus_error *erro
                 if (r < 0)
                         return r;
         }
+        if (r >= 0)
+                r = check_descriptor(message, fd, error);
+        if (r >= 0 && options.mapping_fd >= 0)
+                r = check_descriptor(message, options.mapping_fd, error);
         if (r < 0)
                 return r;
 
