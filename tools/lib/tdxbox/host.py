@@ -58,7 +58,7 @@ class Host:
         self.state = Path(options.state) if options.state else self.dir / "state"
         self.trees = [Path(d) for d in options.images]
         if images:
-            self.trees.append(images.tree)
+            self.trees.append(world.images)
         self.simulator = None
         self.service = None
         for path in (self.mount, self.state, self.state / "images"):

@@ -31,12 +31,18 @@ RUN_FOLDERS = ("dbus", "lock", "systemd/seats", "systemd/users", "systemd/sessio
 class World:
     """To be made in a private mount namespace (isolate.isolated or private_mounts)."""
 
-    def __init__(self, build, polkit_rules=None):
+    def __init__(self, build, polkit_rules=None, images=None):
+        """images: the test images, None if they are not wanted."""
         self.dir = Path("/run/tdx-sandbox")
         self.build = self.dir / "build"
         self.rules = Path(POLKIT_RULES)
         self.processes = []
         self._make_run(Path(build).resolve())
+        self.images = None
+        if images:
+            self.images = self.dir / "images"
+            self.images.mkdir()
+            isolate.bind(images.tree, self.images)
         self._mount_policies(polkit_rules)
         self._start_bus()
         self._start_polkitd()
