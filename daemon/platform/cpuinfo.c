@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  * SPDX-FileCopyrightText: The tdx-updated authors */
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/fileio.h"
@@ -44,6 +43,13 @@ typedef struct Block {
         long family, model, stepping;
 } Block;
 
+/* -1 for what CPUID.1:EAX cannot hold, "unknown" among it. */
+static long parse_number(const char *text, unsigned max) {
+        uint64_t value;
+
+        return parse_u64(text, &value) >= 0 && value <= max ? (long) value : -1;
+}
+
 static void parse_line(CpuInfo *info, Block *block, char *line, bool take_signatures) {
         char *colon = strchr(line, ':'), *value;
 
@@ -56,16 +62,16 @@ static void parse_line(CpuInfo *info, Block *block, char *line, bool take_signat
         if (strcmp(line, "processor") == 0)
                 *block = (Block) { -1, -1, -1 };
         else if (strcmp(line, "cpu family") == 0)
-                block->family = strtol(value, NULL, 10);
+                block->family = parse_number(value, 15 + 255);
         else if (strcmp(line, "model") == 0)
-                block->model = strtol(value, NULL, 10);
+                block->model = parse_number(value, 255);
         else if (strcmp(line, "flags") == 0)
                 info->has_tdx_host = info->has_tdx_host || has_word(value, ABI_FLAG_TDX_HOST);
         else if (strcmp(line, "bugs") == 0)
                 info->has_seamret_bug = info->has_seamret_bug || has_word(value, ABI_BUG_SEAMRET);
         else if (strcmp(line, "stepping") == 0) {
-                block->stepping = strtol(value, NULL, 10);
-                if (take_signatures && block->family >= 0 && block->model >= 0)
+                block->stepping = parse_number(value, 15);
+                if (take_signatures && block->family >= 0 && block->model >= 0 && block->stepping >= 0)
                         add_signature(info, cpuinfo_signature((unsigned) block->family, (unsigned) block->model,
                                                               (unsigned) block->stepping));
         }

@@ -91,7 +91,7 @@ static void read_cpus(Inventory *inventory) {
         f->cpus_offline_text = inventory->offline_text;
 
         /* cpuinfo is long on large hosts, and its signatures change only with the set of CPUs. */
-        if (inventory->cpuinfo_online != f->cpus_online || f->cpus_online == 0) {
+        if (inventory->cpuinfo_online != f->cpus_online || f->cpus_online == 0 || f->n_cpus == 0) {
                 cpuinfo_read(inventory->roots, &inventory->cpuinfo);
                 inventory->cpuinfo_online = f->cpus_online;
                 f->cpus = inventory->cpuinfo.signatures;
