@@ -123,7 +123,7 @@ static void on_done(const UploadReport *report, void *userdata) {
         record->total = clock_boottime(&system_clock) - attempt->began;
         record_set(&record->status, report->last_status);
         if (report->write_error != 0)
-                text = g_strdup_printf("Failed to %s: %s", report->write_what, g_strerror(report->write_error));
+                text = g_strdup_printf("%s when asked to %s", g_strerror(report->write_error), report->write_what);
         record_set(&record->kernel_error, report->handed_over ? report->end.error : text);
 
         (void) version_parse(job->record->to, &facts.target);
@@ -383,7 +383,11 @@ void attempt_conclude(Manager *m, Job *job, const AttemptFacts *facts, const cha
                 return;
         case OUTCOME_BUSY:
                 job->handed_over = false;
-                m->seen_busy = true;
+                /* EBUSY from a write is the interface's word, not the module's. */
+                if (strcmp(outcome_error_word(record->kernel_error), "device-busy") == 0 && !m->seen_busy) {
+                        m->seen_busy = true;
+                        manager_tell(m, MANAGER_CHANGED_MODULE);
+                }
                 back_off(m, job, record->outcome);
                 return;
         case OUTCOME_REFUSED:
@@ -409,7 +413,7 @@ void attempt_conclude(Manager *m, Job *job, const AttemptFacts *facts, const cha
                               "it is not tried again, since the kernel does not say why");
                 return;
         default:
-                finish_failed(m, job, ERROR_UPLOAD_FAILED, "%s%sThe old module runs; it is not tried again, see the kernel's log",
-                              text ?: record->kernel_error, text || *record->kernel_error ? ". " : "");
+                finish_failed(m, job, ERROR_UPLOAD_FAILED, "The kernel said \"%s\"; the old module runs, and it is not tried again: see the kernel's log",
+                              text ?: record->kernel_error);
         }
 }

@@ -221,6 +221,7 @@ static void move(Manager *m, Job *job, JobEvent event) {
 
 static void end_backoff(Manager *m, Job *job) {
         job->record->next_attempt = 0;
+        job_set_reason(job, "Looking again whether any TD is being built");
         move(m, job, JOB_EVENT_RETRY_TIME);
 }
 

@@ -144,7 +144,8 @@ static void note_busy(Manager *m, const JobRecord *record) {
         for (unsigned i = 0; i < record->attempts->len; i++) {
                 const AttemptRecord *a = record->attempts->pdata[i];
 
-                if (a->outcome == OUTCOME_BUSY && strcmp(a->boot_id, inventory_boot_id(m->inventory)) == 0)
+                if (a->outcome == OUTCOME_BUSY && strcmp(outcome_error_word(a->kernel_error), "device-busy") == 0 &&
+                    strcmp(a->boot_id, inventory_boot_id(m->inventory)) == 0)
                         m->seen_busy = true;
         }
 }
