@@ -37,6 +37,8 @@ static const struct {
         { "System.Error.ENOTCONN", EXIT_UNAVAILABLE },
         { "System.Error.ECONNRESET", EXIT_UNAVAILABLE },
         { "System.Error.ETIMEDOUT", EXIT_UNAVAILABLE },
+        { "System.Error.ECONNREFUSED", EXIT_UNAVAILABLE },
+        { "System.Error.EPIPE", EXIT_UNAVAILABLE },
 };
 
 static const struct {

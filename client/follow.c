@@ -31,6 +31,7 @@ struct Follow {
         JsonObject *properties; /* by their D-Bus names */
         JsonObject *details;    /* once it has finished */
         FollowView *view;
+        sd_bus_error error;     /* what the daemon answered when it was back */
 };
 
 enum {
@@ -40,6 +41,7 @@ enum {
         LOOP_ABSENT,
         LOOP_DISCONNECTED,
         LOOP_GONE,
+        LOOP_REFUSED,
 };
 
 static void finish(Follow *f) {
@@ -63,17 +65,24 @@ static JsonObject *details_of_properties(JsonObject *p) {
         return details;
 }
 
-/*
- * Reads the job again. 1 when it has finished, 0 when not, or a negative errno with
- * @error: -ENOENT and the like when nobody knows the job any more.
- */
+/* sd-bus names a missing object, other libraries the method that was to be called on it. */
+static bool is_gone(const sd_bus_error *error) {
+        return sd_bus_error_has_names(error, SD_BUS_ERROR_UNKNOWN_OBJECT, SD_BUS_ERROR_UNKNOWN_INTERFACE,
+                                      SD_BUS_ERROR_UNKNOWN_METHOD);
+}
+
+static bool is_away(const sd_bus_error *error) {
+        return exit_status_of_error(error->name ?: "") == EXIT_UNAVAILABLE;
+}
+
+/* Reads the job again. 1 when it has finished, 0 when not, or a negative errno with @error. */
 static int reread(Follow *f, sd_bus_error *error) {
         g_autoptr(JsonObject) properties = NULL;
         int r;
 
         r = bus_properties(f->t, f->path, BUS_JOB_INTERFACE, error, &properties);
         if (r < 0) {
-                if (sd_bus_error_has_names(error, SD_BUS_ERROR_UNKNOWN_OBJECT, SD_BUS_ERROR_UNKNOWN_INTERFACE) &&
+                if (is_gone(error) &&
                     bus_find_history(f->t, job_id_of_path(f->path), NULL, &f->details) >= 0 && f->details)
                         return 1;
                 return r;
@@ -181,18 +190,20 @@ static int on_absent(sd_event_source *s, uint64_t usec, void *userdata) {
 }
 
 static void daemon_came_back(Follow *f, const char *owner) {
-        _cleanup_(sd_bus_error_free) sd_bus_error error = SD_BUS_ERROR_NULL;
         int r;
 
         g_free(f->owner);
         f->owner = g_strdup(owner);
         follow_view_note(f->view, "The daemon is back.");
-        r = reread(f, &error);
+
+        sd_bus_error_free(&f->error);
+        r = reread(f, &f->error);
         if (r > 0)
                 finish(f);
-        else if (r == -ENOENT || sd_bus_error_has_names(&error, SD_BUS_ERROR_UNKNOWN_OBJECT, SD_BUS_ERROR_UNKNOWN_INTERFACE))
+        else if (r < 0 && is_gone(&f->error))
                 (void) sd_event_exit(f->event, LOOP_GONE);
-        /* Else it went away again, and NameOwnerChanged says so next. */
+        else if (r < 0 && !is_away(&f->error)) /* else NameOwnerChanged says next that it went again */
+                (void) sd_event_exit(f->event, LOOP_REFUSED);
 }
 
 static int on_owner_changed(sd_bus_message *m, void *userdata, sd_bus_error *ret_error) {
@@ -283,6 +294,7 @@ Follow *follow_free(Follow *f) {
         g_clear_pointer(&f->properties, json_object_unref);
         g_clear_pointer(&f->details, json_object_unref);
         g_clear_pointer(&f->view, follow_view_free);
+        sd_bus_error_free(&f->error);
         g_free(f->owner);
         g_free(f->path);
         g_free(f);
@@ -331,6 +343,8 @@ static int conclude(Follow *f, int reason) {
                 return failure_named(f->t, "ServiceUnknown", EXIT_UNAVAILABLE, text);
         case LOOP_GONE:
                 return failure(f->t, ERROR_NO_SUCH_JOB, "The daemon has come back without job %u", id);
+        case LOOP_REFUSED:
+                return failure_bus(f->t, -EIO, &f->error);
         case LOOP_DISCONNECTED:
                 text = g_strdup_printf("The connection to the bus broke; job %u goes on (tdxctl wait %u)", id, id);
                 return failure_named(f->t, "Disconnected", EXIT_UNAVAILABLE, text);

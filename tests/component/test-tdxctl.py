@@ -1,0 +1,586 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# SPDX-FileCopyrightText: The tdx-updated authors
+"""tdxctl against a service that answers what a test wants: exit statuses, texts, JSON, following a job."""
+
+import importlib.util
+import json
+import os
+import pty
+import re
+import select
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+spec = importlib.util.spec_from_file_location("mock", Path(__file__).with_name("test-tdxctl-mock.py"))
+mock = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(mock)
+ERROR, GLib, until = mock.ERROR, mock.GLib, mock.until
+
+TDXCTL = os.environ["TDXCTL"]
+ROOT = mock.ROOT
+
+
+@pytest.fixture(scope="module")
+def bus(tmp_path_factory):
+    b = mock.Bus(tmp_path_factory.mktemp("bus"))
+    yield b
+    b.close()
+
+
+@pytest.fixture
+def daemon(bus):
+    d = mock.Mock(bus)
+    yield d
+    d.close()
+
+
+@pytest.fixture
+def environment(bus):
+    return dict(os.environ, DBUS_SYSTEM_BUS_ADDRESS=bus.address, LC_ALL="C.UTF-8", TZ="UTC", TERM="xterm")
+
+
+@pytest.fixture
+def run(environment):
+    def run_(*arguments, **more):
+        return subprocess.run([TDXCTL, *arguments], env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                              timeout=20, **more)
+    return run_
+
+
+@pytest.fixture
+def start(environment):
+    """A follower; its standard output and error come together."""
+    started = []
+
+    def start_(*arguments):
+        p = subprocess.Popen([TDXCTL, *arguments], env=environment, stdin=subprocess.DEVNULL,
+                             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        p.rest = ""
+        started.append(p)
+        return p
+
+    yield start_
+    for p in started:
+        p.kill()
+        p.wait()
+        p.stdout.close()
+
+
+def read_until(process, text):
+    """Reads lines up to one with the text; returns them all."""
+    lines = []
+    end = time.monotonic() + 10
+    while not lines or text not in lines[-1]:
+        # Not through the stream's own buffer, which select() does not see.
+        while "\n" not in process.rest:
+            assert select.select([process.stdout], [], [], max(0, end - time.monotonic()))[0], lines
+            part = os.read(process.stdout.fileno(), 65536).decode()
+            assert part, lines
+            process.rest += part
+        line, process.rest = process.rest.split("\n", 1)
+        lines.append(line)
+    return lines
+
+
+# Errors and their exit statuses
+
+STATUS = {
+    "NotSupported": 69, "NotSafe": 75, "Busy": 75, "Downgrade": 76, "IncompatibleCpu": 76, "IncompatibleSeamldr": 76,
+    "IncompatibleModule": 76, "ImageInvalid": 65, "ImageUntrusted": 65, "DebugImage": 76, "NoSuchVersion": 66, "NoSuchJob": 66,
+    "NoBudget": 73, "Held": 75, "DeadlineExpired": 75, "NotCancelable": 1, "PlanStale": 75, "ModuleLost": 71, "UploadFailed": 70,
+    "VerifyFailed": 70, "ForeignUpdate": 70, "LimitExceeded": 75,
+}
+FOREIGN = {
+    "org.freedesktop.DBus.Error.AccessDenied": 77, "org.freedesktop.DBus.Error.InteractiveAuthorizationRequired": 77,
+    "org.freedesktop.DBus.Error.InvalidArgs": 64, "org.freedesktop.DBus.Error.ServiceUnknown": 69,
+    "org.freedesktop.DBus.Error.NoReply": 69, "org.freedesktop.DBus.Error.UnknownMethod": 69,
+    "org.freedesktop.DBus.Error.FileNotFound": 69, "org.freedesktop.DBus.Error.Spawn.ChildExited": 69,
+    "org.freedesktop.systemd1.UnitMasked": 69, "org.example.Odd": 1,
+}
+
+
+@pytest.mark.parametrize("name,status", [(ERROR + n, s) for n, s in STATUS.items()] + list(FOREIGN.items()))
+def test_error_of_a_request(daemon, run, name, status):
+    daemon.errors["ApplyVersion"] = (name, "So it is.")
+    p = run("update")
+    assert p.returncode == status
+    assert p.stdout == ""
+    assert p.stderr.startswith("tdxctl: So it is.\n")
+
+    p = run("update", "--json=short")
+    assert p.returncode == status
+    assert json.loads(p.stdout) == {"error": {"name": name.rsplit(".", 1)[1], "message": "So it is.", "exit-status": status}}
+
+
+def test_table_of_errors_is_complete():
+    source = (ROOT / "daemon/base/errors.c").read_text()
+    assert set(re.findall(r'OWN\("(\w+)"\)', source)) == set(STATUS) | {"AlreadyCurrent"}
+
+
+def test_already_current_is_a_success(daemon, run):
+    daemon.errors["ApplyVersion"] = (ERROR + "AlreadyCurrent", "The catalogue has nothing newer.")
+    p = run("update")
+    assert (p.returncode, p.stderr) == (0, "")
+    assert p.stdout == "already running 1.5.05: The catalogue has nothing newer.\n"
+    p = run("update", "--json=short")
+    assert p.returncode == 0
+    assert json.loads(p.stdout)["result"] == "already-current"
+
+
+def test_no_daemon(bus, run):
+    for verb in ("status", "list", "update", "jobs", "history", "refresh"):
+        p = run(verb, "--json=short")
+        assert p.returncode == 69, verb
+        assert json.loads(p.stdout)["error"]["name"] == "ServiceUnknown"
+        assert "systemctl status tdx-updated" in p.stderr
+
+
+@pytest.mark.parametrize("address", ["unix:path=/nonexistent/bus", "nonsense", "unix:path=/dev/null"])
+def test_no_bus(run, environment, address):
+    environment["DBUS_SYSTEM_BUS_ADDRESS"] = address
+    p = run()
+    assert p.returncode == 69
+    assert p.stderr.startswith("tdxctl: ")
+
+
+@pytest.mark.parametrize("arguments", [
+    ("nonsense",), ("--nonsense",), ("status", "extra"), ("show",), ("show", "x"), ("show", "0"), ("show", "4294967296"),
+    ("plan", "1", "2"), ("list", "--deadline", "1h"), ("status", "--max", "1"), ("history", "--max", "0"),
+    ("history", "--since", "yore"), ("update", "--deadline", "0"), ("update", "--deadline", "2001-01-01"),
+    ("update", "--deadline", "soon"), ("update", "--deadline", "infinity"), ("update", "--deadline"), ("--json=blue",), ("import",),
+    ("import", "x", "--version"), ("-H", ""), ("-H", "a", "-M", "b"), ("-x",), ("--no-pager=1",),
+])
+def test_usage(daemon, run, arguments):
+    p = run(*arguments)
+    assert (p.returncode, p.stdout) == (64, "")
+    assert p.stderr.startswith("tdxctl: ")
+    p = run("--json=short", *arguments)
+    assert p.returncode == 64
+    assert json.loads(p.stdout)["error"]["exit-status"] == 64
+    assert not any(member.startswith("Apply") for member, _, _ in daemon.calls)
+
+
+def test_help_and_version(run):
+    assert "update [VERSION]" in run("--help").stdout
+    assert run("help").stdout == run("-h").stdout
+    assert re.fullmatch(r"tdxctl \d+\.\d+\.\d+\n", run("--version").stdout)
+
+
+def test_full_disk(daemon, environment):
+    with open("/dev/full", "w") as full:
+        p = subprocess.run([TDXCTL, "status"], env=environment, stdout=full, stderr=subprocess.PIPE, text=True, timeout=20)
+    assert p.returncode == 1
+    assert "No space left" in p.stderr
+
+
+# Questions
+
+def test_status(daemon, run):
+    daemon.add_job(1, State="waiting", Reason="A TD is being built; it goes on when that has ended.")
+    daemon.properties.update(State="waiting", Jobs=[daemon.path(1)], BlockedBy=["td-building"])
+    text = run().stdout
+    for part in ("TDX module: 1.5.05", "State: waiting", "P-SEAMLDR: 1.5.00", "Updates left: 9", "0x806f8", "proven (T0)",
+                 "1, to 1.5.13, waiting: A TD is being built", "Blocked by: td-building"):
+        assert part in text
+    status = json.loads(run("status", "--json=pretty").stdout)
+    assert status["module-version"] == "1.5.05"
+    assert status["cpu-signature"] == 0x806F8
+    assert status["blocked-by"] == ["td-building"]
+    assert status["jobs"] == [daemon.path(1)]
+    assert status["lost"] is False
+
+
+def test_terminal_is_safe_from_the_daemon(daemon, run):
+    daemon.properties["StateReason"] = "red \x1b[31m bell \x07 \u009b2J \u202eright\nnext"
+    text = run().stdout
+    assert "red \\x1b[31m bell \\x07 \\x9b2J \\u202eright\\x0anext" in text
+    text = run("--json=short").stdout
+    assert "\x1b" not in text and "\u009b" not in text and "\u202e" not in text
+    assert json.loads(text)["state-reason"] == daemon.properties["StateReason"]
+
+
+def test_list(daemon, run):
+    daemon.images = [
+        {"version": "1.5.05", "path": "/a/5", "eligible": False, "date": "2024-01-29", "svn": 0x105,
+         "blockers": [{"id": "already-current", "severity": "hard", "text": "It runs."}]},
+        {"version": "1.5.13", "path": "/a/13", "eligible": True, "date": "2025-01-01", "svn": 0x107, "cpus": GLib.Variant("au", [1]),
+         "features0": GLib.Variant("t", (1 << 64) - 1), "blockers": [{"id": "stepping-unlisted", "severity": "note", "text": "x"}]},
+        {"version": "1.5.13", "path": "/b/13", "eligible": False, "shadowed": True,
+         "blockers": [{"id": "incompatible-cpu", "severity": "hard", "text": "x"}, {"id": "debug-image", "severity": "policy", "text": "y"}]},
+    ]
+    lines = run("list").stdout.splitlines()
+    assert lines[0].split() == ["VERSION", "DATE", "SVN", "ELIGIBLE", "PATH"]
+    assert lines[1].split() == ["*", "1.5.05", "2024-01-29", "0x105", "already-current", "/a/5"]
+    assert lines[2].split() == ["1.5.13", "2025-01-01", "0x107", "yes", "/a/13"]
+    assert lines[3].split() == ["1.5.13", "-", "-", "incompatible-cpu,debug-image", "/b/13", "(shadowed)"]
+    assert len(run("list", "--no-legend").stdout.splitlines()) == 3
+    images = json.loads(run("list", "--json=short").stdout)
+    assert [i["version"] for i in images] == ["1.5.05", "1.5.13", "1.5.13"]
+    assert images[0]["blockers"][0]["id"] == "already-current"
+    assert images[1]["features0"] == str((1 << 64) - 1)
+
+
+PLAN = {"from": "1.5.05", "to": "1.5.13", "token": "abc", "allowed": True, "steps": ["Wait.", "Upload."], "cost": 1,
+        "remaining-after": 8, "svn-before": 0x105, "svn-after": 0x107, "blockers": []}
+
+
+def test_plan(daemon, run):
+    daemon.plan = dict(PLAN, blockers=[{"id": "activity-unknown", "severity": "wait", "text": "It is not known.", "subject": "vm1"}])
+    p = run("plan", "1.5.13")
+    assert p.returncode == 0
+    for part in ("1.5.05 -> 1.5.13", "1 update, 8 left", "0x105 -> 0x107", "TEE_TCB_SVN_2", "1. Wait.", "2. Upload.",
+                 "yes, and it would wait", "wait  activity-unknown: It is not known. [vm1]", "--plan abc"):
+        assert part in p.stdout
+    assert daemon.calls[0] == ("Plan", ("1.5.13", {}), False)
+    assert json.loads(run("plan", "--json=short").stdout)["blockers"][0]["id"] == "activity-unknown"
+
+
+BLOCKED = {
+    "module-lost": 71, "unsupported": 69, "already-current": 0, "image-invalid": 65, "image-untrusted": 65, "downgrade": 76,
+    "incompatible-module": 76, "incompatible-seamldr": 76, "incompatible-cpu": 76, "svn-lower": 76, "no-budget": 73,
+    "debug-image": 76, "stepping-unlisted": 76, "reserve": 73, "of-the-future": 76,
+}
+
+
+@pytest.mark.parametrize("blocker,status", BLOCKED.items())
+def test_plan_blocked(daemon, run, blocker, status):
+    daemon.plan = dict(PLAN, allowed=False, blockers=[
+        {"id": "held", "severity": "wait", "text": "w"}, {"id": blocker, "severity": "hard", "text": "Why."},
+        {"id": "no-budget", "severity": "hard", "text": "later"}])
+    assert run("plan").returncode == status
+    p = run("plan", "--json=short")
+    assert (p.returncode, json.loads(p.stdout)["allowed"]) == (status, False)
+
+
+def test_blockers_are_those_of_the_gate():
+    source = (ROOT / "daemon/core/blocker.c").read_text()
+    refusing = set(re.findall(r'"([a-z-]+)", SEVERITY_(?:HARD|POLICY)', source))
+    assert refusing == set(BLOCKED) - {"of-the-future"}
+
+
+def test_jobs_and_show(daemon, run):
+    assert run("jobs").stdout == "No unfinished jobs.\n"
+    assert json.loads(run("jobs", "--json=short").stdout) == []
+    daemon.add_job(3, State="backoff", Reason="Busy.", AttemptLog=[
+        {"number": 1, "started": GLib.Variant("t", 10**15), "outcome": "busy", "status": "idle", "kernel-error": "transferring:device-busy",
+         "timings": {"total": 12000}}])
+    assert run("jobs", "--no-legend").stdout.split() == ["3", "1.5.13", "backoff", "Busy."]
+    assert json.loads(run("jobs", "--json=short").stdout) == [
+        {"id": 3, "path": daemon.path(3), "version": "1.5.13", "state": "backoff", "reason": "Busy."}]
+    assert "busy, the kernel said transferring:device-busy (12 ms)" in run("show", "3").stdout
+    assert json.loads(run("show", "3", "--json=short").stdout)["attempt-log"][0]["timings"] == {"total": 12000}
+    assert run("show", "4").returncode == 66
+
+
+def test_history(daemon, run):
+    assert run("history").stdout == "No updates yet.\n"
+    daemon.add_job(1)
+    daemon.finish(1, "failed", (ERROR + "UploadFailed", "hw-error"), signals=False)
+    line = run("history", "--no-legend", "--max", "5", "--since", "@7").stdout.split()
+    assert line == ["1", "2001-09-09", "01:46:42", "UTC", "1.5.05", "1.5.13", "failed", "0", "1000", "hw-error"]
+    assert daemon.calls[-1] == ("GetHistory", (7_000_000, 5), False)
+    assert json.loads(run("history", "-j").stdout)[0]["error"] == [ERROR + "UploadFailed", "hw-error"]
+
+
+def test_config_and_refresh(daemon, run):
+    daemon.config = [{"key": "KeepRemaining", "value": "1", "default": "1", "source": "", "text": "x"}]
+    assert run("config", "--no-legend").stdout.split() == ["KeepRemaining", "1", "1", "-"]
+    assert json.loads(run("config", "--json=short").stdout)[0]["key"] == "KeepRemaining"
+    assert "TDX module: 1.5.05" in run("refresh").stdout
+    assert [c for c in daemon.calls if c[0] == "Refresh"] == [("Refresh", (), True)]
+
+
+# Files
+
+def test_import_and_inspect(daemon, run, tmp_path):
+    image = tmp_path / "image"
+    image.write_bytes(b"image")
+    link = tmp_path / "link"
+    link.symlink_to(image)
+    mapping = tmp_path / "mapping"
+    mapping.write_bytes(b"mapping")
+    p = run("import", str(link), "--version", "1.5.13", "--mapping", str(mapping), "--no-ask-password")
+    assert (p.returncode, p.stdout) == (0, "1.5.13 is in the catalogue now.\n")
+    assert daemon.files == [b"image", b"mapping"]
+    member, (_, options), interactive = daemon.calls[-1]
+    assert (member, options["version"], interactive) == ("ImportImage", "1.5.13", False)
+    assert json.loads(run("import", str(image), "--version=2", "--json=short").stdout) == {"version": "1.5.13"}
+
+    daemon.facts = {"version": "1.5.13", "eligible": False, "svn": 0x107, "cpus": GLib.Variant("au", [0x806F8]),
+                    "blockers": [{"id": "downgrade", "severity": "hard", "text": "Old."}]}
+    p = run("inspect", str(image))
+    assert p.returncode == 0
+    assert "CPUs: 0x806f8" in p.stdout and "hard, downgrade: Old." in p.stdout
+    daemon.facts["blockers"] = [{"id": "image-invalid", "severity": "hard", "text": "Broken."}]
+    assert run("inspect", str(image)).returncode == 65
+
+
+def test_files_that_are_none(daemon, run, tmp_path):
+    assert run("inspect", str(tmp_path / "none")).returncode == 66
+    os.mkfifo(tmp_path / "fifo")
+    daemon.errors["InspectImage"] = (ERROR + "ImageInvalid", "Not a regular file.")
+    assert run("inspect", str(tmp_path / "fifo")).returncode == 65
+    assert run("inspect", str(tmp_path)).returncode == 65
+
+
+def test_files_do_not_cross_ssh(daemon, run, environment, tmp_path):
+    ssh = tmp_path / "ssh"
+    ssh.write_text("#!/bin/sh\nexit 255\n")
+    ssh.chmod(0o755)
+    environment["PATH"] = f"{tmp_path}:{environment['PATH']}"
+    for verb in ("inspect", "import"):
+        p = run("-H", "other", verb, "/etc/hostname")
+        assert p.returncode == 64
+        assert "ssh" in p.stderr and "other" in p.stderr
+    assert run("-H", "other", "status").returncode == 69
+
+
+# Following
+
+def attempt(number, outcome="busy", error="transferring:device-busy"):
+    return {"number": number, "started": GLib.Variant("t", 10**15), "outcome": outcome, "status": "idle", "kernel-error": error,
+            "timings": {"total": 12000}}
+
+
+def test_update_is_followed(daemon, run):
+    def steps():
+        daemon.change(1, State="waiting", Reason="A TD is being built.")
+        daemon.change(1, State="uploading", Reason="The kernel has the image.", Attempts=1)
+        for progress in (0.1, 0.2, 0.3):
+            daemon.change(1, Progress=progress)
+        daemon.change(1, State="backoff", Reason="The kernel answered busy; the next attempt is in 0.3 s.", AttemptLog=[attempt(1)])
+        daemon.change(1, State="uploading", Reason="The kernel has the image.")
+        daemon.change(1, State="verifying", Reason="Reading the version.", AttemptLog=[attempt(1), attempt(2, "success", "")])
+        daemon.properties["RemainingUpdates"] = 8
+        daemon.finish(1)
+
+    daemon.on_apply = steps
+    p = run("update", "1.5.13", "--deadline", "10min", "--reason", "why", "--drain", "--now", "--plan", "abc")
+    assert (p.returncode, p.stderr) == (0, "")
+    lines = p.stdout.splitlines()
+    # What was over before the client looked may be left out, nothing may come twice.
+    assert lines[0] == "Job 1: TDX module 1.5.05 -> 1.5.13"
+    assert "  attempt 1  busy, the kernel said transferring:device-busy (12 ms)" in lines
+    assert "  attempt 2  success (12 ms)" in lines
+    assert lines[-1] == "The TDX module is now 1.5.13 (was 1.5.05): 2 attempts in 2.0 s, SVN 0x105 -> 0x107, 8 updates left."
+    assert len(lines) == len(set(lines)) or lines.count("  uploading  The kernel has the image.") == 2
+
+    member, (version, options), interactive = daemon.calls[0]
+    assert (member, version, interactive) == ("ApplyVersion", "1.5.13", True)
+    assert 590e6 < options.pop("deadline") - time.time() * 1e6 < 601e6
+    assert options == {"reason": "why", "drain": True, "now": True, "plan": "abc"}
+
+
+def test_lines_in_a_pipe(daemon, start):
+    p = start("update")
+    read_until(p, "queued     Just queued.")
+    daemon.change(1, State="waiting", Reason="A TD is being built.")
+    read_until(p, "  waiting    A TD is being built.")
+    daemon.change(1, State="uploading", Reason="Uploading.", Progress=0.5)
+    read_until(p, "  uploading  Uploading.")
+    daemon.change(1, Progress=0.7)
+    daemon.finish(1)
+    assert len(read_until(p, "The TDX module is now 1.5.13")) == 1
+    assert p.wait(10) == 0
+
+
+RESULTS = [
+    ("success", ("", ""), 0), ("already-current", ("", ""), 0), ("cancelled", ("", ""), 1),
+    ("expired", (ERROR + "DeadlineExpired", "Too late."), 75), ("lost", (ERROR + "ModuleLost", "Gone."), 71),
+    ("failed", (ERROR + "UploadFailed", "hw-error."), 70), ("failed", (ERROR + "VerifyFailed", "Other version."), 70),
+    ("failed", (ERROR + "NoBudget", "None left."), 73), ("failed", (ERROR + "IncompatibleCpu", "No."), 76),
+    ("failed", ("org.freedesktop.DBus.Error.IOError", "Unreadable."), 70), ("failed", ("", ""), 70),
+]
+
+
+@pytest.mark.parametrize("result,error,status", RESULTS)
+def test_result_decides_the_exit_status(daemon, run, result, error, status):
+    daemon.on_apply = lambda: daemon.finish(1, result, error)
+    p = run("update")
+    assert p.returncode == status
+    assert error[1] in p.stderr
+    p = run("wait", "1", "--json=short")
+    assert p.returncode == status
+    details = json.loads(p.stdout)
+    assert (details["job"], details["result"], details["error"]) == (1, result, list(error))
+
+
+def test_json_of_an_update(daemon, run):
+    daemon.on_apply = lambda: daemon.finish(1)
+    p = run("update", "--json=short")
+    assert (p.returncode, json.loads(p.stdout)["to"], p.stderr) == (0, "1.5.13", "")
+
+
+def test_suspects_are_named(daemon, run):
+    daemon.on_apply = lambda: daemon.finish(1, **{"suspect-guests": [{"name": "vm1", "pid": 7, "evidence": "It began then."}]})
+    assert 'VM "vm1" (PID 7)' in run("update").stderr
+
+
+def test_no_wait(daemon, run):
+    p = run("update", "--no-wait")
+    assert (p.returncode, p.stdout) == (0, "Job 1: TDX module 1.5.05 -> 1.5.13, queued: Just queued.\n")
+    assert json.loads(run("update", "--no-wait", "--json=short").stdout)["id"] == 1
+
+
+def test_wait_takes_the_newest(daemon, start, run):
+    p = run("wait")
+    assert (p.returncode, p.stderr.splitlines()[0]) == (66, "tdxctl: There is no unfinished job.")
+    daemon.add_job(1)
+    daemon.add_job(2)
+    p = start("wait")
+    read_until(p, "Job 2: ")
+    daemon.finish(1, "failed")
+    daemon.finish(2)
+    read_until(p, "is now 1.5.13")
+    assert p.wait(10) == 0
+
+
+def test_cancel(daemon, run):
+    assert run("cancel").returncode == 66
+    daemon.add_job(1)
+    assert run("cancel").stdout == "Job 1 is cancelled; nothing was changed.\n"
+    daemon.add_job(2)
+    assert run("cancel").returncode == 64
+    assert json.loads(run("cancel", "2", "--json=short").stdout)["id"] == 2
+    daemon.errors["Cancel"] = (ERROR + "NotCancelable", "The kernel has it.")
+    assert run("cancel", "2").returncode == 1
+
+
+def test_daemon_restarts(daemon, start):
+    p = start("update")
+    read_until(p, "Just queued.")
+    daemon.stop()
+    read_until(p, "went away")
+    daemon.jobs[1].update(State="backoff", Reason="Read again.", AttemptLog=[attempt(1)])
+    daemon.start()
+    lines = read_until(p, "Read again.")
+    assert any("attempt 1" in line for line in lines)
+    daemon.finish(1)
+    read_until(p, "is now 1.5.13")
+    assert p.wait(10) == 0
+
+
+@pytest.mark.parametrize("readable", [True, False])
+def test_job_ends_while_the_daemon_is_away(daemon, start, readable):
+    p = start("update")
+    read_until(p, "Just queued.")
+    daemon.stop()
+    daemon.finish(1, "failed", (ERROR + "UploadFailed", "As the history says."), signals=False)
+    if not readable:
+        del daemon.jobs[1]
+    daemon.start()
+    read_until(p, "As the history says.")
+    assert p.wait(10) == 70
+
+
+def test_job_without_history(daemon, start):
+    p = start("update")
+    read_until(p, "Just queued.")
+    daemon.jobs[1].update(State="finished", Result="success")
+    daemon.emit(mock.PATH, mock.MANAGER, "JobRemoved", GLib.Variant("(uos)", (1, daemon.path(1), "success")))
+    read_until(p, "is now 1.5.13")
+    assert p.wait(10) == 0
+
+
+def test_job_is_unknown_after_the_restart(daemon, start):
+    p = start("update")
+    read_until(p, "Just queued.")
+    daemon.stop()
+    daemon.jobs.clear()
+    daemon.start()
+    read_until(p, "has come back without job 1")
+    assert p.wait(10) == 66
+
+
+def test_forged_signals_are_ignored(bus, daemon, start):
+    p = start("update")
+    read_until(p, "Just queued.")
+    stranger = bus.connect()
+    followers = [n for n in stranger.call_sync(
+        "org.freedesktop.DBus", "/org/freedesktop/DBus", "org.freedesktop.DBus", "ListNames", None, None,
+        mock.Gio.DBusCallFlags.NONE, -1, None).unpack()[0] if n.startswith(":")]
+    for name in followers:
+        stranger.emit_signal(name, daemon.path(1), mock.JOB, "Finished", GLib.Variant("(sa{sv})", ("success", {})))
+    stranger.flush_sync(None)
+    # The bus keeps the order: the stranger's signals arrive before this one, which is the daemon's.
+    stranger.call_sync("org.freedesktop.DBus", "/org/freedesktop/DBus", "org.freedesktop.DBus", "GetId", None, None,
+                       mock.Gio.DBusCallFlags.NONE, -1, None)
+    daemon.change(1, State="waiting", Reason="Really.")
+    read_until(p, "Really.")
+    daemon.finish(1, "cancelled")
+    assert p.wait(10) == 1
+    stranger.close_sync(None)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupt_leaves_the_job(daemon, start, number):
+    p = start("update")
+    read_until(p, "Just queued.")
+    # The line is out when the job is read, the handlers come right after it.
+    until(lambda: int(re.search(r"SigBlk:\s*(\w+)", Path(f"/proc/{p.pid}/status").read_text())[1], 16) & 1 << number - 1)
+    p.send_signal(number)
+    line = read_until(p, "tdxctl cancel 1")[0]
+    assert "Job 1 goes on" in line and "tdxctl wait 1" in line
+    assert p.wait(10) == 1
+    assert "Cancel" not in [member for member, _, _ in daemon.calls]
+
+
+def test_bus_goes_away(tmp_path, environment, start):
+    bus = mock.Bus(tmp_path)
+    daemon = mock.Mock(bus)
+    daemon.connection.set_exit_on_close(False)
+    environment["DBUS_SYSTEM_BUS_ADDRESS"] = bus.address
+    p = start("update")
+    read_until(p, "Just queued.")
+    bus.close()
+    read_until(p, "The connection to the bus broke")
+    assert p.wait(10) == 69
+    daemon.connection = None
+    daemon.close()
+
+
+def test_live_line(daemon, environment):
+    main, side = pty.openpty()
+    p = subprocess.Popen([TDXCTL, "update"], env=dict(environment, NO_COLOR="1"), stdin=side, stdout=side, stderr=side)
+    os.close(side)
+    seen = b""
+
+    def has(text):
+        nonlocal seen
+        while select.select([main], [], [], 0)[0]:
+            try:
+                seen += os.read(main, 4096)
+            except OSError:
+                break
+        return text in seen
+
+    until(lambda: has(b"queued     Just queued."))
+    daemon.change(1, State="uploading", Reason="The kernel has it.", Progress=0.5)
+    until(lambda: has(b"[##########..........]  50 %  The kernel has it."))
+    daemon.finish(1)
+    until(lambda: has(b"is now 1.5.13"))
+    assert p.wait(10) == 0
+    assert b"\r\x1b[K" in seen and b"\x1b[3" not in seen
+    os.close(main)
+
+
+def test_monitor(daemon, start):
+    p = start("monitor", "--json=pretty")
+    until(lambda: (daemon.emit(mock.PATH, mock.MANAGER, "WindowOpened", None) or select.select([p.stdout], [], [], 0.05)[0]))
+    assert json.loads(read_until(p, "WindowOpened")[-1])["path"] == mock.PATH
+    daemon.add_job(1)
+    daemon.change(1, State="waiting")
+    event = json.loads(read_until(p, "PropertiesChanged")[-1])
+    assert (event["path"], event["changed"]) == (daemon.path(1), {"State": "waiting"})
+    daemon.finish(1)
+    assert json.loads(read_until(p, '"Finished"')[-1])["details"]["to"] == "1.5.13"
+    event = json.loads(read_until(p, "JobRemoved")[-1])
+    assert (event["id"], event["job"], event["result"]) == (1, daemon.path(1), "success")
+    daemon.stop()
+    assert json.loads(read_until(p, "NameOwnerChanged")[-1])["new-owner"] == ""
+    p.send_signal(signal.SIGINT)
+    assert p.wait(10) == 0
