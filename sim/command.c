@@ -160,6 +160,13 @@ static int run_vm_create(const Request *q) {
                 return r;
         if (vm.n_vcpus > 1024)
                 return usage(q->out, "'%s' are too many vCPUs", q->args[2]);
+        if (q->args[2] && q->args[3]) {
+                r = check_name(q->args[3], q->out);
+                if (r != 0)
+                        return r;
+                if (g_strlcpy(vm.name, q->args[3], sizeof(vm.name)) >= sizeof(vm.name) || strchr(vm.name, '/'))
+                        return usage(q->out, "'%s' is no name of a VM", q->args[3]);
+        }
         return answer(model_vm_create(q->host->model, q->now, &vm, &text), &text, q->out);
 }
 
@@ -181,6 +188,12 @@ static int run_vm_destroy(const Request *q) {
         return r != 0 ? r : answer(model_vm_destroy(q->host->model, q->now, pid, fd, &text), &text, q->out);
 }
 
+static int run_reboot(const Request *q) {
+        g_autofree char *boot_id = g_uuid_string_random(), *text = NULL;
+
+        return answer(model_reboot(q->host->model, q->now, boot_id, &text), &text, q->out);
+}
+
 static int run_tds(const Request *q) {
         model_td_list(q->host->model, q->out);
         return 0;
@@ -199,9 +212,10 @@ static const Command commands[] = {
         { "td", "add", 2, 2, run_td_add, "td add NAME DATA" },
         { "td", "finalize", 1, 1, run_td_finalize, "td finalize NAME" },
         { "td", "destroy", 1, 1, run_td_destroy, "td destroy NAME" },
-        { "vm", "create", 2, 3, run_vm_create, "vm create PID FD [VCPUS]" },
+        { "vm", "create", 2, 4, run_vm_create, "vm create PID FD [VCPUS [NAME]]" },
         { "vm", "run", 2, 2, run_vm_run, "vm run PID FD" },
         { "vm", "destroy", 2, 2, run_vm_destroy, "vm destroy PID FD" },
+        { "reboot", NULL, 0, 0, run_reboot, "reboot" },
         { "tds", NULL, 0, 0, run_tds, "tds" },
         { "log", NULL, 0, 0, run_log, "log" },
 };

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <inttypes.h>
 
+#include "base/util.h"
 #include "sim/content.h"
 
 typedef struct CpuName {
@@ -115,7 +116,7 @@ static int show_vm(const Model *m, const Node *node, GString *out) {
         if (node->id == NODE_VM_EXITS)
                 g_string_append_printf(out, "%" PRIu64 "\n", vm->exits);
         else
-                g_string_append_printf(out, "%u\n", vm->ran ? vm->pid + 1 + node->vcpu : 0);
+                g_string_append_printf(out, "%u\n", vm->runs > 0 ? vm->pid + 1 + node->vcpu : 0);
         return 0;
 }
 
@@ -139,7 +140,54 @@ static int show_version(const Model *m, GString *out) {
         return 0;
 }
 
-int content_show(Model *m, const Node *node, GString *out) {
+static const Vm *first_vm_of(const Model *m, unsigned pid) {
+        const GPtrArray *vms = model_vms(m);
+
+        for (unsigned i = 0; i < vms->len; i++) {
+                const Vm *vm = vms->pdata[i];
+
+                if (vm->pid == pid)
+                        return vm;
+        }
+        return NULL;
+}
+
+#define TICKS_PER_SEC 100U
+
+/* proc(5): comm is the second field, guest_time in clock ticks the 43rd, start time the 22nd. */
+static void show_stat(const Vm *vm, GString *out) {
+        uint64_t start = vm->since / (USEC_PER_SEC / TICKS_PER_SEC);
+
+        g_string_append_printf(out, "%u (qemu-system-x86) S 1 %u %u 0 -1 4194624 ", vm->pid, vm->pid, vm->pid);
+        g_string_append_printf(out, "0 0 0 0 %u 0 0 0 20 0 %u 0 %" PRIu64 " ", vm->runs, vm->n_vcpus + 1, start);
+        g_string_append_printf(out, "0 0 18446744073709551615 1 1 0 0 0 0 0 0 0 0 0 0 17 0 0 0 0 %u 0 "
+                               "0 0 0 0 0 0 0 0\n", vm->runs);
+}
+
+static void show_cgroup(const Vm *vm, GString *out) {
+        if (*vm->name)
+                g_string_append_printf(out, "0::/machine.slice/machine-qemu\\x2d%u\\x2d%s.scope\n", vm->fd, vm->name);
+        else
+                g_string_append_printf(out, "0::/system.slice/vmm-%u.service\n", vm->pid);
+}
+
+/* The VMM's process, as far as it matters who it is and whether its guest has run. */
+static int show_process(const Model *m, const Node *node, GString *out) {
+        const Vm *vm = first_vm_of(m, node->pid);
+
+        if (!vm)
+                return -ESRCH;
+        if (node->id == NODE_PROC_STAT)
+                show_stat(vm, out);
+        else if (node->id == NODE_PROC_CGROUP)
+                show_cgroup(vm, out);
+        else
+                g_string_append(out, "qemu-system-x86\n");
+        return 0;
+}
+
+/* The upload node and the TDX host driver. */
+static int show_driver(Model *m, const Node *node, GString *out) {
         const Knobs *k = model_knobs(m);
 
         switch (node->id) {
@@ -164,6 +212,16 @@ int content_show(Model *m, const Node *node, GString *out) {
                 model_count_hardware_read(m);
                 g_string_append_printf(out, "%u\n", k->remaining);
                 return 0;
+        default:
+                return -EIO;
+        }
+}
+
+/* CPUs and the kernel. */
+static int show_machine(const Model *m, const Node *node, GString *out) {
+        const Knobs *k = model_knobs(m);
+
+        switch (node->id) {
         case NODE_CPUS_PRESENT:
                 show_cpus(&k->present, out);
                 return 0;
@@ -173,11 +231,22 @@ int content_show(Model *m, const Node *node, GString *out) {
         case NODE_CPU_ONLINE:
                 g_string_append_printf(out, "%d\n", cpu_set_has(&k->online, node->cpu));
                 return 0;
-        case NODE_KVM_INTEL_TDX:
-                g_string_append(out, k->kvm_intel_tdx == KVM_TDX_YES ? "Y\n" : "N\n");
-                return 0;
         case NODE_CPUINFO:
                 show_cpuinfo(k, out);
+                return 0;
+        case NODE_BOOT_ID:
+                g_string_append_printf(out, "%s\n", k->boot_id);
+                return 0;
+        default:
+                return -EIO;
+        }
+}
+
+/* KVM, and what can be seen of its VMs. */
+static int show_kvm(const Model *m, const Node *node, GString *out) {
+        switch (node->id) {
+        case NODE_KVM_INTEL_TDX:
+                g_string_append(out, model_knobs(m)->kvm_intel_tdx == KVM_TDX_YES ? "Y\n" : "N\n");
                 return 0;
         case NODE_MISC_CURRENT:
         case NODE_MISC_CAPACITY:
@@ -189,9 +258,21 @@ int content_show(Model *m, const Node *node, GString *out) {
         case NODE_VM_EXITS:
         case NODE_VCPU_PID:
                 return show_vm(m, node, out);
+        case NODE_PROC_STAT:
+        case NODE_PROC_COMM:
+        case NODE_PROC_CGROUP:
+                return show_process(m, node, out);
         default:
                 return -EIO;
         }
+}
+
+int content_show(Model *m, const Node *node, GString *out) {
+        if (node->id <= NODE_REMAINING_UPDATES)
+                return show_driver(m, node, out);
+        if (node->id <= NODE_BOOT_ID)
+                return show_machine(m, node, out);
+        return show_kvm(m, node, out);
 }
 
 int content_store(Model *m, uint64_t now, const Node *node, const char *text, size_t size) {

@@ -203,6 +203,10 @@ static void format_misc(const void *field, GString *out) {
                 g_string_append_printf(out, "%d", value);
 }
 
+static int parse_uuid(const char *text, void *field, size_t size) {
+        return g_uuid_string_is_valid(text) ? parse_word(text, field, size) : -EINVAL;
+}
+
 static const char *const kvm_tdx_words[] = {
         [KVM_TDX_YES] = "Y",
         [KVM_TDX_NO] = "N",
@@ -233,6 +237,7 @@ static const Kind kind_world = { parse_world, format_world, "A, B or C" };
 static const Kind kind_word = { parse_word, format_word, "a word" };
 static const Kind kind_faults = { parse_faults, format_word, "PATH:ERRNO[,PATH:ERRNO...], or nothing" };
 static const Kind kind_errno = { parse_errno, format_errno, "an errno's name such as EIO, or nothing" };
+static const Kind kind_uuid = { parse_uuid, format_word, "a UUID" };
 static const Kind kind_misc = { parse_misc, format_misc, "auto, absent or a number" };
 static const Kind kind_kvm_tdx = { parse_kvm_tdx, format_kvm_tdx, "Y, N or absent" };
 
@@ -266,6 +271,7 @@ static const Knob knobs_table[] = {
         KNOB("transfer-ms", kind_u32, transfer_ms),
         KNOB("program-ms", kind_u32, program_ms),
         KNOB("critical-ms", kind_u32, critical_ms),
+        KNOB("boot-id", kind_uuid, boot_id),
         KNOB("misc-tdx", kind_misc, misc_tdx),
         KNOB("misc-capacity", kind_u32, misc_capacity),
         KNOB("kvm-intel-tdx", kind_kvm_tdx, kvm_intel_tdx),
@@ -289,6 +295,7 @@ void knobs_init(Knobs *knobs) {
                 .error_status = "transferring",
                 .transfer_ms = 50,
                 .critical_ms = 10,
+                .boot_id = "00000000-0000-4000-8000-000000000000",
                 .misc_tdx = MISC_TDX_AUTO,
                 .misc_capacity = 31,
                 .kvm_intel_tdx = KVM_TDX_YES,

@@ -44,7 +44,8 @@ static const char help_text[] =
         "  set KEY=VALUE...     all or nothing; exit status 64 for a bad one\n"
         "  upload FILE          as another process would; returns when it is handed over\n"
         "  td begin NAME PID | add NAME DATA | finalize NAME | destroy NAME\n"
-        "  vm create PID FD [VCPUS] | run PID FD | destroy PID FD\n"
+        "  vm create PID FD [VCPUS [NAME]] | run PID FD | destroy PID FD\n"
+        "  reboot               back to the module and the updates of the start; no guests\n"
         "  tds                  a line each: name, pid, phase, corrupted\n"
         "  log                  what happened, a line each, oldest first\n"
         "\n"
@@ -169,14 +170,17 @@ static int mount_main(Options *o) {
                 .seamldr = PTHREAD_MUTEX_INITIALIZER,
         };
         ModelOps ops = { .inspect = inspect, .uevent = emit, .userdata = &host };
-        g_autofree char *text = NULL;
+        g_autofree char *text = NULL, *boot_id = NULL;
         int status = EXIT_USAGE;
 
         host.model = model_new(&ops, host_now());
+        boot_id = g_uuid_string_random();
+        g_ptr_array_insert(o->pairs, 0, g_strdup_printf("boot-id=%s", boot_id));
         g_ptr_array_add(o->pairs, NULL);
         if (model_set(host.model, host_now(), (const char *const *) o->pairs->pdata, &text) < 0)
                 fprintf(stderr, "tdx-sim: %s\n", text);
         else {
+                model_boot(host.model);
                 host.tree = tree_new();
                 host.releases = releases_new((const char *const *) o->images->pdata);
                 status = run(&host, o) < 0 ? EXIT_FAILURE : EXIT_SUCCESS;

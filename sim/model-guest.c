@@ -221,13 +221,17 @@ static void emit_vm(Model *m, const Vm *vm, const char *event, unsigned count) {
 }
 
 int model_vm_create(Model *m, uint64_t now, const Vm *vm, char **ret_text) {
+        Vm *copy;
+
         model_advance(m, now);
         if (!m->knobs.kvm)
                 return refuse(ret_text, ENODEV, "KVM is not loaded");
         if (find_vm(m, vm->pid, vm->fd))
                 return refuse(ret_text, EEXIST, "there is a VM %u-%u already", vm->pid, vm->fd);
 
-        g_ptr_array_add(m->vms, g_memdup2(vm, sizeof(*vm)));
+        copy = g_memdup2(vm, sizeof(*vm));
+        copy->since = now;
+        g_ptr_array_add(m->vms, copy);
         m->vms_created++;
         m->generation++;
         model_note(m, now, "vm create %u-%u", vm->pid, vm->fd);
@@ -245,9 +249,9 @@ int model_vm_run(Model *m, uint64_t now, unsigned pid, unsigned fd, char **ret_t
         if (vm->n_vcpus == 0)
                 return refuse(ret_text, EINVAL, "VM %u-%u has no vCPU", pid, fd);
 
-        if (!vm->ran)
+        if (vm->runs == 0)
                 model_note(m, now, "vm run %u-%u", pid, fd);
-        vm->ran = true;
+        vm->runs++;
         vm->exits += 100;
         return 0;
 }

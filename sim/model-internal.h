@@ -46,6 +46,8 @@ typedef struct Td {
 struct Model {
         ModelOps ops;
         Knobs knobs;
+        Version bios_module;
+        uint32_t bios_remaining;
         unsigned generation;
 
         Loader loader;

@@ -110,6 +110,33 @@ static void reset_upload(Model *m) {
         g_clear_pointer(&m->error, g_free);
 }
 
+void model_boot(Model *m) {
+        m->bios_module = m->knobs.module;
+        m->bios_remaining = m->knobs.remaining;
+}
+
+int model_reboot(Model *m, uint64_t now, const char *boot_id, char **ret_text) {
+        g_autofree char *id = g_strdup_printf("boot-id=%s", boot_id);
+        int r;
+
+        r = model_set(m, now, (const char *const[]) { id, NULL }, ret_text);
+        if (r < 0)
+                return r;
+
+        g_ptr_array_set_size(m->tds, 0);
+        g_ptr_array_set_size(m->vms, 0);
+        m->vms_created = 0;
+        m->progress = PROGRESS_IDLE;
+        m->run = (Run) {};
+        reset_upload(m);
+        m->knobs.sticky = false;
+        m->knobs.lost = false;
+        m->knobs.module = m->bios_module;
+        m->knobs.remaining = m->bios_remaining;
+        model_note(m, now, "reboot, module %s", VERSION_STRING(m->bios_module));
+        return 0;
+}
+
 int model_set(Model *m, uint64_t now, const char *const *pairs, char **ret_text) {
         bool had_host, had_upload, was_lost;
         CpuSet online;

@@ -59,6 +59,13 @@ int model_get(const Model *m, const char *key, GString *out);
 void model_get_all(const Model *m, GString *out);
 int model_set(Model *m, uint64_t now, const char *const *pairs, char **ret_text);
 
+/*
+ * The settings so far are what the BIOS brings. model_reboot() goes back to its module and
+ * number of updates; guests, data and texts are gone, all other settings stay.
+ */
+void model_boot(Model *m);
+int model_reboot(Model *m, uint64_t now, const char *boot_id, char **ret_text);
+
 typedef enum TdPhase {
         TD_BUILDING,
         TD_FINALIZED,
@@ -69,7 +76,9 @@ typedef struct Vm {
         unsigned pid;
         unsigned fd;
         unsigned n_vcpus;
-        bool ran;
+        char name[64];          /* what its cgroup calls it, or "" */
+        uint64_t since;
+        unsigned runs;          /* times it was seen to run */
         uint64_t exits;
 } Vm;
 

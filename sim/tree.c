@@ -130,6 +130,24 @@ static void add_vm(Tree *tree, const Vm *vm) {
         }
 }
 
+/* Its VMM's process. */
+static void add_process(Tree *tree, unsigned pid) {
+        static const struct {
+                const char *name;
+                NodeId id;
+        } files[] = {
+                { "stat", NODE_PROC_STAT },
+                { "comm", NODE_PROC_COMM },
+                { "cgroup", NODE_PROC_CGROUP },
+        };
+
+        for (size_t i = 0; i < G_N_ELEMENTS(files); i++) {
+                g_autofree char *path = g_strdup_printf("/proc/%u/%s", pid, files[i].name);
+
+                add(tree, path, S_IFREG | 0444, files[i].id)->pid = pid;
+        }
+}
+
 static void add_kvm(Tree *tree, const Model *m) {
         const Knobs *k = model_knobs(m);
         const GPtrArray *vms = model_vms(m);
@@ -146,8 +164,12 @@ static void add_kvm(Tree *tree, const Model *m) {
         /* debugfs itself is for root only. */
         add(tree, "/kvm", S_IFDIR | 0700, NODE_DIR);
         add(tree, "/kvm/exits", S_IFREG | 0644, NODE_KVM_EXITS);
-        for (unsigned i = 0; i < vms->len; i++)
-                add_vm(tree, vms->pdata[i]);
+        for (unsigned i = 0; i < vms->len; i++) {
+                const Vm *vm = vms->pdata[i];
+
+                add_vm(tree, vm);
+                add_process(tree, vm->pid);
+        }
 }
 
 static void build(Tree *tree, const Model *m) {
@@ -158,6 +180,7 @@ static void build(Tree *tree, const Model *m) {
         add_cpus(tree, m);
         add_kvm(tree, m);
         add(tree, "/proc/cpuinfo", S_IFREG | 0444, NODE_CPUINFO);
+        add(tree, "/proc/sys/kernel/random/boot_id", S_IFREG | 0444, NODE_BOOT_ID);
         add(tree, "/cgroup", S_IFDIR | 0755, NODE_DIR);
         if (model_knobs(m)->misc_tdx != MISC_TDX_ABSENT) {
                 add(tree, "/cgroup/misc.current", S_IFREG | 0444, NODE_MISC_CURRENT);

@@ -6,6 +6,7 @@
 
 /* Which files exist, by path below the mount point ("/sys/..."). */
 
+/* In three groups, as content.c has them: the driver, the machine, KVM. */
 typedef enum NodeId {
         NODE_DIR,
         NODE_LINK,
@@ -18,16 +19,22 @@ typedef enum NodeId {
         NODE_VERSION,
         NODE_SEAMLDR_VERSION,
         NODE_REMAINING_UPDATES,
+
         NODE_CPUS_PRESENT,
         NODE_CPUS_ONLINE,
         NODE_CPU_ONLINE,
-        NODE_KVM_INTEL_TDX,
         NODE_CPUINFO,
+        NODE_BOOT_ID,
+
+        NODE_KVM_INTEL_TDX,
         NODE_MISC_CURRENT,
         NODE_MISC_CAPACITY,
         NODE_KVM_EXITS,
         NODE_VM_EXITS,
         NODE_VCPU_PID,
+        NODE_PROC_STAT,
+        NODE_PROC_COMM,
+        NODE_PROC_CGROUP,
 } NodeId;
 
 typedef struct Node {

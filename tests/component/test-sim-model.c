@@ -607,7 +607,7 @@ static void test_set_is_all_or_nothing(void **state) {
                 "foo=1", "busy=x", "busy=-1", "busy=", "busy", "=1", "module=1.5", "world=D", "world=", "cpu=xyz",
                 "cpus-online=0-4", "cpus-online=", "cpus-present=3-1", "stuck=maybe", "status=idle", "uploads=0",
                 "data-error=ENONSENSE", "read-error=sys", "read-error=sys/x:", "kvm-intel-tdx=yes", "misc-tdx=many",
-                "error=two words", "error-status=", "transfer-ms=99999999999", "mismatch=new",
+                "boot-id=1", "error=two words", "error-status=", "transfer-ms=99999999999", "mismatch=new",
         };
         Bed *b = *state;
 
@@ -631,7 +631,7 @@ static void test_get_shows_what_was_set(void **state) {
                 "open-error=kvm/*/exits:EPERM", "read-delay-ms=5", "receive-ms=1", "prepare-ms=2", "transfer-ms=3",
                 "program-ms=4", "critical-ms=5", "misc-tdx=absent", "misc-tdx=7", "misc-tdx=auto", "misc-capacity=2",
                 "kvm-intel-tdx=absent", "kvm-intel-tdx=N", "kvm=no", "cpu-tdx=no", "tdx-host=no", "supported=no",
-                "bug=yes", "signer-check=no",
+                "bug=yes", "signer-check=no", "boot-id=01234567-89ab-4cde-8f01-23456789abcd",
         };
         Bed *b = *state;
 
@@ -641,6 +641,35 @@ static void test_get_shows_what_was_set(void **state) {
                 set(b, pairs[i]);
                 assert_key(b, parts[0], parts[1]);
         }
+}
+
+static void test_reboot(void **state) {
+        g_autofree char *text = NULL;
+        Bed *b = *state;
+
+        set(b, "module=1.5.01");
+        set(b, "remaining=5");
+        model_boot(b->m);
+        assert_int_equal(model_td_begin(b->m, b->now, "td", 1, &text), 0);
+        assert_int_equal(model_vm_create(b->m, b->now, &(Vm) { .pid = 1, .fd = 2 }, &text), 0);
+        upload(b, GOOD_106);
+        wait_ms(b, 50);
+        set(b, "busy=2");
+        set(b, "stuck=yes");
+        upload(b, GOOD_106);
+        wait_ms(b, 50);
+        assert_key(b, "status", "transferring");
+
+        assert_int_equal(model_reboot(b->m, b->now, "01234567-89ab-4cde-8f01-23456789abcd", &text), 0);
+        assert_key(b, "status", "idle");
+        assert_key(b, "module", "1.5.01");
+        assert_key(b, "remaining", "5");
+        assert_key(b, "boot-id", "01234567-89ab-4cde-8f01-23456789abcd");
+        assert_key(b, "busy", "2");
+        assert_error(b, "");
+        assert_int_equal(model_n_tds(b->m), 0);
+        assert_int_equal(model_vms(b->m)->len, 0);
+        assert_true(model_loading_store(b->m, b->now, "1", 1) == 0 && model_loading(b->m));
 }
 
 static void test_device_stays_while_it_works(void **state) {
@@ -729,6 +758,7 @@ int main(void) {
                 TEST(test_device_events),
                 TEST(test_set_is_all_or_nothing),
                 TEST(test_get_shows_what_was_set),
+                TEST(test_reboot),
                 TEST(test_device_stays_while_it_works),
                 TEST(test_cpu_hotplug),
                 TEST(test_kernel_header_checks),
