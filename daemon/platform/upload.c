@@ -27,6 +27,8 @@ struct Upload {
         uint64_t poll;                  /* usec */
         uint64_t handover;              /* boottime usec */
         bool stuck;
+        char *told_status;              /* the last that progress was called with */
+        double told_progress;
         UploadReport report;
 };
 
@@ -82,7 +84,14 @@ static int finish_staging(Upload *u, int error, const char *what) {
         return finish(u);
 }
 
+/* Only what changed: the poll looks far more often than the kernel moves. */
 static void tell_progress(Upload *u, const char *status, double progress) {
+        if (u->told_status && strcmp(u->told_status, status) == 0 && u->told_progress >= progress)
+                return;
+
+        g_free(u->told_status);
+        u->told_status = g_strdup(status);
+        u->told_progress = progress;
         if (u->request.handler.progress)
                 u->request.handler.progress(status, progress, u->request.handler.userdata);
 }
@@ -257,6 +266,7 @@ Upload *upload_free(Upload *u) {
         closep(&u->data_fd);
         upload_state_clear(&u->report.end);
         g_free(u->report.last_status);
+        g_free(u->told_status);
         g_free(u);
         return NULL;
 }
