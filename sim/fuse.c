@@ -23,6 +23,20 @@ typedef struct OpenFile {
         GString *text;
 } OpenFile;
 
+static OpenFile *open_file_new(void) {
+        OpenFile *file = g_new0(OpenFile, 1);
+
+        pthread_mutex_init(&file->lock, NULL);
+        return file;
+}
+
+static void open_file_free(OpenFile *file) {
+        if (file->text)
+                g_string_free(file->text, true);
+        pthread_mutex_destroy(&file->lock);
+        g_free(file);
+}
+
 uint64_t host_now(void) {
         struct timespec ts;
 
@@ -140,24 +154,21 @@ static int sim_open(const char *path, struct fuse_file_info *fi) {
 
         host = enter();
         r = check_open(host, path, fi->flags);
+        if (r >= 0) {
+                file = open_file_new();
+                g_hash_table_add(host->open_files, file);
+                fi->fh = (uint64_t) (uintptr_t) file;
+                fi->direct_io = 1;
+        }
         leave(host);
-        if (r < 0)
-                return r;
-
-        file = g_new0(OpenFile, 1);
-        pthread_mutex_init(&file->lock, NULL);
-        fi->fh = (uint64_t) (uintptr_t) file;
-        fi->direct_io = 1;
-        return 0;
+        return r;
 }
 
 static int sim_release(const char *path, struct fuse_file_info *fi) {
-        OpenFile *file = (OpenFile *) (uintptr_t) fi->fh;
+        Host *host = enter();
 
-        if (file->text)
-                g_string_free(file->text, true);
-        pthread_mutex_destroy(&file->lock);
-        g_free(file);
+        g_hash_table_remove(host->open_files, (OpenFile *) (uintptr_t) fi->fh);
+        leave(host);
         return 0;
 }
 
@@ -341,7 +352,9 @@ int host_serve(Host *host, const char *mount_point) {
         if (!fuse)
                 return -EIO;
 
+        host->open_files = g_hash_table_new_full(NULL, NULL, (GDestroyNotify) open_file_free, NULL);
         r = loop(fuse, mount_point);
         fuse_destroy(fuse);
+        g_clear_pointer(&host->open_files, g_hash_table_unref);
         return r;
 }

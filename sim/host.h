@@ -20,6 +20,7 @@ typedef struct Host {
         Tree *tree;
         Releases *releases;
         UeventSender *uevents;
+        GHashTable *open_files;         /* fuse.c: their release may not come before the end */
 } Host;
 
 uint64_t host_now(void);
