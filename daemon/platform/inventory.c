@@ -29,8 +29,7 @@ static bool exists(const Roots *roots, const char *path) {
 static void read_boot_id(Inventory *inventory) {
         g_autofree char *line = NULL;
 
-        /* Not an evidence file: the machine's own, also where --proc= points elsewhere. */
-        if (read_line_at(AT_FDCWD, "/proc/" ABI_BOOT_ID, &line) >= 0)
+        if (read_line_at(inventory->roots->proc_fd, ABI_BOOT_ID, &line) >= 0)
                 g_strlcpy(inventory->boot_id, line, sizeof(inventory->boot_id));
 }
 
