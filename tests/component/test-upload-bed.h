@@ -98,7 +98,7 @@ static inline bool is_mounted(const char *path) {
 static inline Bed *bed_new(void) {
         Bed *b = g_new0(Bed, 1);
         RootOptions options = {};
-        g_autofree char *sys = NULL, *proc = NULL, *cgroup = NULL, *debugfs = NULL, *tree = NULL, *image = NULL;
+        g_autofree char *sys = NULL, *proc = NULL, *cgroup = NULL, *tree = NULL, *image = NULL;
         uint64_t end = clock_boottime(&system_clock) + BOUND;
         const char *path;
         struct stat st;

@@ -211,7 +211,7 @@ static void test_prune(void **state) {
         _cleanup_tree_ Tree t = tree_new();
         g_autofree char *path = database_path(&t), *sql = NULL;
         g_autoptr(Store) store = open_ok(path);
-        g_autoptr(JobRecord) oldest = record_filled(JOB_WAITING), loaded = NULL;
+        g_autoptr(JobRecord) oldest = record_filled(JOB_WAITING);
         g_autoptr(GPtrArray) history = NULL;
         uint32_t newest;
 
