@@ -36,7 +36,9 @@ typedef struct MomentFacts {
 
 /*
  * What host and image decide, whatever the moment: the complete list, nothing left out
- * after the first. @image may be NULL (no target): then only the host's own blockers.
+ * after the first that has a meaning: a host that is lost or has no upload interface has no
+ * budget and no CPUs to speak of, and nothing counts that a bad image says of itself.
+ * @image may be NULL (no target): then only the host's own blockers.
  */
 void eligibility_evaluate(const HostFacts *host, const ImageFacts *image, const Policy *policy, BlockerList *list);
 

@@ -7,8 +7,8 @@
 /*
  * Which of @n images (facts, borrowed) is the newest eligible one? Returns its index, or
  * -1 and why not in *@ret_error and *@ret_text (the caller frees it):
- * what the host itself refuses; else what the newest one of the running line that is newer
- * refuses; else AlreadyCurrent, or NoSuchVersion when there is no image at all.
+ * that the host is lost or has no upload interface; else what the newest one of the running line that is newer
+ * refuses (the budget too); else AlreadyCurrent, or NoSuchVersion when there is no image at all.
  */
 int select_newest(const HostFacts *host, const ImageFacts *const images[], size_t n, const Policy *policy,
                   ErrorId *ret_error, char **ret_text);
