@@ -38,12 +38,13 @@ quietly() {
     fi
 }
 
+# One call for all: dpkg-query reads its whole database each time.
 missing_packages() {
-    local package
+    local installed package
+    # shellcheck disable=SC2016
+    installed=$(dpkg-query -W -f='${db:Status-Status} ${Package}\n' "$@" 2>/dev/null || true)
     for package in "$@"; do
-        # shellcheck disable=SC2016
-        [[ $(dpkg-query -W -f='${db:Status-Status}' "$package" 2>/dev/null) == installed ]] ||
-            printf '%s\n' "$package"
+        grep -qxF "installed $package" <<<"$installed" || printf '%s\n' "$package"
     done
 }
 
@@ -69,7 +70,8 @@ need_packages() {
     rm -f "$log"
 }
 
-# build_tree DIR [MESON-OPTION...]: configured when it is new or the options have changed.
+# build_tree DIR [MESON-OPTION...]: configured when it is new or the options have changed;
+# without options an existing one is taken as it is.
 build_tree() {
     local dir=$1 options log
     shift
@@ -78,9 +80,11 @@ build_tree() {
     log=$dir/build.log
     if [[ ! -e $dir/build.ninja ]]; then
         quietly "$log" meson setup "$dir" "$TOP" "$@" || die "the build cannot be configured"
-    elif [[ $(cat "$dir/options" 2>/dev/null) != "$options" ]]; then
+    elif (($#)) && [[ $(cat "$dir/options" 2>/dev/null) != "$options" ]]; then
         quietly "$log" meson setup --wipe "$dir" "$TOP" "$@" || die "the build cannot be configured"
     fi
-    printf '%s' "$options" >"$dir/options"
+    if (($#)); then
+        printf '%s' "$options" >"$dir/options"
+    fi
     quietly "$log" ninja -C "$dir" || die "the build failed"
 }
