@@ -132,6 +132,7 @@ int failure_named(const Tdxctl *t, const char *name, int exit_status, const char
 int failure_bus(const Tdxctl *t, int r, const sd_bus_error *error) {
         const char *name = error && error->name ? error->name : NULL;
         _cleanup_(sd_bus_error_free) sd_bus_error made = SD_BUS_ERROR_NULL;
+        g_autofree char *text = NULL;
         int exit_status;
 
         if (!name) {
@@ -141,8 +142,9 @@ int failure_bus(const Tdxctl *t, int r, const sd_bus_error *error) {
         }
 
         exit_status = exit_status_of_error(name);
-        return failure_full(t, last_part(name), exit_status, hint(error_from_dbus_name(name), exit_status),
-                            error->message && *error->message ? error->message : g_strerror(-r));
+        text = g_strdup_printf("%s%s", g_str_has_prefix(name, "System.Error.") ? "The daemon cannot be asked: " : "",
+                               error->message && *error->message ? error->message : g_strerror(-r));
+        return failure_full(t, last_part(name), exit_status, hint(error_from_dbus_name(name), exit_status), text);
 }
 
 int failure_connect(const Tdxctl *t, int r) {

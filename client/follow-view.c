@@ -87,7 +87,8 @@ static void draw(FollowView *v) {
         g_autofree char *extra = NULL, *reason = NULL, *state = NULL, *line = NULL, *cut = NULL;
         JsonObject *p = v->properties;
 
-        if (!v->live || !p)
+        /* How it finished is said at the end. */
+        if (!v->live || !p || *dict_string(p, "Result"))
                 return;
 
         state = escape_terminal(dict_string(p, "State"));

@@ -34,7 +34,8 @@ static void pager_exec(int in, const char *command) {
 
         if (dup2(in, STDIN_FILENO) < 0)
                 _exit(127);
-        set_default("LESS", "SYSTEMD_LESS", "FRSXMK");
+        /* As systemd has it, but for S: sentences are wrapped, not cut. */
+        set_default("LESS", "SYSTEMD_LESS", "FRXMK");
         set_default("LESSCHARSET", "SYSTEMD_LESSCHARSET", "utf-8");
         /* A pager that root looks at another's text with must start no shell and write no file. */
         if (!secure || (strcmp(secure, "0") != 0 && strcmp(secure, "no") != 0 && strcmp(secure, "false") != 0))
