@@ -6,9 +6,14 @@ One thread only: signals are delivered while the test waits (wait, Record.wait),
 order is the order in which they came over the bus.
 """
 
+import ctypes
+import hashlib
 import json
+import os
+import pwd
 import subprocess
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from gi.repository import Gio, GLib
@@ -38,6 +43,24 @@ OPTION_TYPES = {
     "deadline": "t", "reason": "s", "drain": "b", "plan": "s", "now": "b",
     "ignore-activity": "b", "ignore-guests": "a(ut)", "version": "s", "mapping": "h",
 }
+
+
+SYS_SETRESUID = 117     # x86-64, as everything here
+libc = ctypes.CDLL(None, use_errno=True)
+
+
+@contextmanager
+def as_user(name):
+    """This thread alone is somebody else: what it connects to sees that user. (glibc's own
+    function would change the threads that serve the daemon, too.)"""
+    uid = pwd.getpwnam(name).pw_uid
+    if libc.syscall(SYS_SETRESUID, uid, uid, 0) < 0:
+        raise OSError(ctypes.get_errno(), "setresuid")
+    try:
+        yield
+    finally:
+        if libc.syscall(SYS_SETRESUID, 0, 0, 0) < 0:
+            os._exit(1)
 
 
 class BusError(Exception):
@@ -184,6 +207,8 @@ class TestedHost(Host):
     host.apply("1.5.06", reason="x")    ApplyVersion; a Job
     host.get("State")                   a property
     host.ctl("status", user="nobody")   tdxctl; a Result
+    host.connect("nobody")              another user's connection, for call(..., bus=)
+    host.snapshot()                     what a refused request must leave as it is
     host.sim.set(busy=2)                the simulator
     host.record()                       the signals from here on
     host.wait(lambda: ..., "what")      with a bound, while signals come in
@@ -208,18 +233,19 @@ class TestedHost(Host):
         return self.service
 
     @staticmethod
-    def connect():
+    def connect(user="root"):
         """A bus connection of its own."""
         flags = (Gio.DBusConnectionFlags.AUTHENTICATION_CLIENT
                  | Gio.DBusConnectionFlags.MESSAGE_BUS_CONNECTION)
-        connection = Gio.DBusConnection.new_for_address_sync(BUS_ADDRESS, flags, None, None)
+        with as_user(user):
+            connection = Gio.DBusConnection.new_for_address_sync(BUS_ADDRESS, flags, None, None)
         connection.set_exit_on_close(False)
         return connection
 
     # The bus.
 
     def call(self, member, *args, path=PATH, interface=MANAGER, signature=None, fds=(),
-             bus=None, timeout=20):
+             bus=None, timeout=20, interactive=False):
         """Returns the only value, or a tuple, or None. Handles in args are indices of fds;
         descriptors in the answer come as numbers that the caller closes."""
         signature = signature or SIGNATURES.get(member, "()")
@@ -227,10 +253,13 @@ class TestedHost(Host):
         fd_list = Gio.UnixFDList.new()
         for fd in fds:
             fd_list.append(fd)
+        flags = Gio.DBusCallFlags.NO_AUTO_START
+        if interactive:
+            flags |= Gio.DBusCallFlags.ALLOW_INTERACTIVE_AUTHORIZATION
         try:
             reply, out_fds = (bus or self.bus).call_with_unix_fd_list_sync(
                 NAME, path, interface, member, GLib.Variant(signature, values), None,
-                Gio.DBusCallFlags.NO_AUTO_START, int(timeout * 1000), fd_list, None)
+                flags, int(timeout * 1000), fd_list, None)
         except GLib.Error as error:
             raise BusError(error) from None
         if reply.get_type_string() == "(h)":
@@ -262,6 +291,16 @@ class TestedHost(Host):
 
     def history(self, since=0, maximum=0):
         return self.call("GetHistory", since, maximum)
+
+    def snapshot(self):
+        """Two are equal if nothing was changed in between: the catalogue, what is below the
+        import directory, the queue, the history, the module, the budget, the daemon's pid."""
+        files = {str(p): hashlib.sha256(p.read_bytes()).hexdigest() if p.is_file() else None
+                 for p in (self.state / "images").rglob("*")}
+        return {"files": files, "images": self.call("ListImages"), "history": self.history(),
+                "jobs": self.call("ListJobs"), "module": self.running_version(),
+                "remaining": self.sim.number("remaining"), "uploads": self.sim.number("uploads"),
+                "pid": self.daemon.pid}
 
     def record(self):
         return Record(self)
