@@ -9,6 +9,7 @@
 
 #include <cmocka.h>
 
+#include "platform/inventory.h"
 #include "test-upload-bed.h"
 
 static const Version before = { 1, 5, 5 }, target = { 1, 5, 6 };
@@ -315,6 +316,29 @@ static void test_no_interface(void **state) {
         assert_false(none.loading || none.have_remaining);
 }
 
+/* What the inventory makes of a host that has just lost its module: ENXIO, for good. */
+static void test_lost_in_the_inventory(void **state) {
+        _cleanup_bed_ Bed *b = bed_new();
+        g_autoptr(Inventory) inventory = inventory_new(b->roots);
+        const HostFacts *f = inventory_facts(inventory);
+
+        assert_int_equal(inventory_read(inventory), 0);
+        inventory_read_hardware(inventory);
+        assert_true(f->have_running && f->have_seamldr && f->have_remaining && !f->lost && !f->unsupported);
+        assert_int_equal(version_compare(f->running, before), 0);
+        assert_int_equal(f->remaining, 9);
+        assert_int_equal(f->cpus_online, f->cpus_present);
+        assert_int_equal(f->cpus[0], 0x806f8);
+
+        ctl_do(b, "set lose=1");
+        upload_once(b);
+        assert_int_equal(inventory_read(inventory), ENXIO);
+        assert_true(f->lost);
+        assert_false(f->have_running);
+        assert_int_equal(inventory_read(inventory), ENXIO);
+        assert_true(f->lost);
+}
+
 static void test_read_state(void **state) {
         _cleanup_bed_ Bed *b = bed_new();
         g_auto(UploadState) idle = {}, staged = {}, dropped = {}, running = {};
@@ -372,7 +396,8 @@ int main(void) {
                 cmocka_unit_test(test_again_after_busy), cmocka_unit_test(test_last_look),     cmocka_unit_test(test_stuck),
                 cmocka_unit_test(test_follow),       cmocka_unit_test(test_during_a_foreign_run),
                 cmocka_unit_test(test_freed_before_the_handover), cmocka_unit_test(test_freed_after_the_handover),
-                cmocka_unit_test(test_short_image),  cmocka_unit_test(test_no_interface),      cmocka_unit_test(test_read_state),
+                cmocka_unit_test(test_short_image),  cmocka_unit_test(test_no_interface),      cmocka_unit_test(test_lost_in_the_inventory),
+                cmocka_unit_test(test_read_state),
         };
 
         return cmocka_run_group_tests(tests, setup, teardown);
