@@ -4,8 +4,12 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/errors.h"
+#include "base/limit.h"
 #include "base/names.h"
 #include "base/util.h"
 #include "client/bus.h"
@@ -16,32 +20,75 @@
 #include "client/verbs.h"
 
 /*
- * The daemon decides what it takes; non-blocking, so that a FIFO does not hang us here.
- * Returns an exit status.
+ * A copy of a file in memory: the daemon takes nothing else from users other than root, since a read from their own
+ * file systems could stop it. What is too large for an image only keeps its size: the daemon will refuse it for that.
  */
+static int copy_to_memfd(int fd, uint64_t size, int *ret_fd) {
+        _cleanup_close_ int memfd = -1;
+        uint64_t done = 0;
+        char buffer[65536];
+
+        memfd = memfd_create("tdxctl-file", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+        if (memfd < 0)
+                return -errno;
+
+        while (done < MIN(size, LIMIT_IMAGE_SIZE)) {
+                ssize_t n = read(fd, buffer, MIN(sizeof(buffer), MIN(size, LIMIT_IMAGE_SIZE) - done));
+
+                if (n < 0 && errno == EINTR)
+                        continue;
+                if (n < 0)
+                        return -errno;
+                if (n == 0)
+                        break;
+                if (write(memfd, buffer, (size_t) n) != n)
+                        return -EIO;
+                done += (uint64_t) n;
+        }
+        if (size > LIMIT_IMAGE_SIZE && ftruncate(memfd, (off_t) size) < 0)
+                return -errno;
+
+        *ret_fd = steal_fd(&memfd);
+        return 0;
+}
+
+/* Non-blocking, so that a FIFO does not hang us. */
+static int read_file(const char *path, int *ret_fd) {
+        _cleanup_close_ int fd = -1;
+        struct stat st;
+
+        fd = open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+        if (fd < 0)
+                return errno == ENXIO ? -ENOTSUP : -errno; /* a socket */
+        if (fstat(fd, &st) < 0)
+                return -errno;
+        if (!S_ISREG(st.st_mode))
+                return -ENOTSUP;
+
+        return copy_to_memfd(fd, (uint64_t) st.st_size, ret_fd);
+}
+
+/* Returns an exit status. */
 static int open_file(const Tdxctl *t, const char *path, int *ret_fd) {
-        int fd;
+        g_autofree char *text = NULL;
+        int r;
 
         if (t->options.transport == TRANSPORT_REMOTE)
                 return failure(t, ERROR_INVALID_ARGS, "A file cannot be handed over ssh; copy it to %s and run tdxctl there",
                                t->options.host);
 
-        fd = open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
-        if (fd >= 0) {
-                *ret_fd = fd;
+        r = read_file(path, ret_fd);
+        if (r >= 0)
                 return EXIT_DONE;
-        }
+        if (r == -ENOTSUP)
+                return failure(t, ERROR_IMAGE_INVALID, "%s is no regular file; give the file itself", path);
 
-        {
-                int error = errno;
-                g_autofree char *text = g_strdup_printf("%s cannot be opened: %s", path, g_strerror(error));
-
-                if (error == ENOENT)
-                        return failure_named(t, "FileNotFound", EXIT_NO_SUCH, text);
-                if (error == EACCES || error == EPERM)
-                        return failure_named(t, "AccessDenied", EXIT_NOT_AUTHORISED, text);
-                return failure_named(t, "IOError", EXIT_OTHER, text);
-        }
+        text = g_strdup_printf("%s cannot be read: %s", path, g_strerror(-r));
+        if (r == -ENOENT)
+                return failure_named(t, "FileNotFound", EXIT_NO_SUCH, text);
+        if (r == -EACCES || r == -EPERM)
+                return failure_named(t, "AccessDenied", EXIT_NOT_AUTHORISED, text);
+        return failure_named(t, "IOError", EXIT_OTHER, text);
 }
 
 static int append_import(sd_bus_message *m, const Options *options, int image, int mapping) {
