@@ -61,26 +61,10 @@ static const struct {
         { "reserve", ERROR_NO_BUDGET },
 };
 
-static const char *hint(ErrorId id, int exit_status) {
-        switch (id) {
-        case ERROR_ACCESS_DENIED:
-                return "Run it as root, or ask an administrator for the right (polkit(8)).";
-        case ERROR_INTERACTIVE_AUTHORIZATION:
-                return "polkit wants a password: run it on a terminal without --no-ask-password, or as root.";
-        case ERROR_NO_SUCH_VERSION:
-                return "\"tdxctl list\" shows the versions there are, \"tdxctl import\" adds one.";
-        case ERROR_NO_SUCH_JOB:
-                return "\"tdxctl jobs\" shows unfinished jobs, \"tdxctl history\" finished ones.";
-        case ERROR_PLAN_STALE:
-                return "Look at it again with \"tdxctl plan\".";
-        case ERROR_NOT_CANCELABLE:
-                return "\"tdxctl wait\" shows how it ends.";
-        case ERROR_NONE:
-                return exit_status == EXIT_UNAVAILABLE ?
-                       "Is the daemon there? See \"systemctl status tdx-updated\"." : NULL;
-        default:
-                return NULL;
-        }
+/* The daemon's own texts say what to do; when it is not there it cannot. */
+static const char *hint(const char *name, int exit_status) {
+        return exit_status == EXIT_UNAVAILABLE && error_from_dbus_name(name) == ERROR_NONE ?
+               "Is the daemon there? See \"systemctl status tdx-updated\"." : NULL;
 }
 
 static const char *last_part(const char *name) {
@@ -122,7 +106,7 @@ int failure(const Tdxctl *t, ErrorId id, const char *format, ...) {
         text = g_strdup_vprintf(format, ap);
         va_end(ap);
 
-        return failure_full(t, error_short_name(id), exit_status, hint(id, exit_status), text);
+        return failure_full(t, error_short_name(id), exit_status, NULL, text);
 }
 
 int failure_named(const Tdxctl *t, const char *name, int exit_status, const char *text) {
@@ -144,7 +128,7 @@ int failure_bus(const Tdxctl *t, int r, const sd_bus_error *error) {
         exit_status = exit_status_of_error(name);
         text = g_strdup_printf("%s%s", g_str_has_prefix(name, "System.Error.") ? "The daemon cannot be asked: " : "",
                                error->message && *error->message ? error->message : g_strerror(-r));
-        return failure_full(t, last_part(name), exit_status, hint(error_from_dbus_name(name), exit_status), text);
+        return failure_full(t, last_part(name), exit_status, hint(name, exit_status), text);
 }
 
 int failure_connect(const Tdxctl *t, int r) {

@@ -118,7 +118,7 @@ static void show_beginning(FollowView *v, JsonObject *p) {
         if (dict_number(p, "Deadline") > 0) {
                 g_autofree char *deadline = format_timestamp(dict_number(p, "Deadline"));
 
-                printf(", until %s", deadline);
+                printf(", deadline %s", deadline);
         }
         putchar('\n');
         v->begun = true;

@@ -21,11 +21,23 @@
 #define ABSENCE_USEC (90 * USEC_PER_SEC)
 #define TICK_USEC (200 * USEC_PER_MSEC)
 
+typedef enum End {
+        END_NOT_YET,
+        END_FINISHED,
+        END_INTERRUPTED,
+        END_ABSENT,
+        END_DISCONNECTED,
+        END_GONE,
+        END_REFUSED,
+} End;
+
 struct Follow {
         Tdxctl *t;
         sd_event *event;
         sd_event_source *absence, *tick;
         sd_bus_slot *job_match, *owner_match, *disconnect_match;
+        sd_bus_slot *snapshot;  /* the job's properties have been asked for and are not here yet */
+        End end;                /* not sd_event_exit(), which would close the bus too */
         char *owner;            /* the daemon's unique name; signals of others are forged */
         char *path;
         JsonObject *properties; /* by their D-Bus names */
@@ -33,20 +45,6 @@ struct Follow {
         FollowView *view;
         sd_bus_error error;     /* what the daemon answered when it was back */
 };
-
-enum {
-        /* Results of the loop that are no exit status. */
-        LOOP_FINISHED = 0x100,
-        LOOP_INTERRUPTED,
-        LOOP_ABSENT,
-        LOOP_DISCONNECTED,
-        LOOP_GONE,
-        LOOP_REFUSED,
-};
-
-static void finish(Follow *f) {
-        (void) sd_event_exit(f->event, LOOP_FINISHED);
-}
 
 /* What the history would say, from the job's own properties: for when the history has nothing (yet). */
 static JsonObject *details_of_properties(JsonObject *p) {
@@ -75,28 +73,81 @@ static bool is_away(const sd_bus_error *error) {
         return exit_status_of_error(error->name ?: "") == EXIT_UNAVAILABLE;
 }
 
-/* Reads the job again. 1 when it has finished, 0 when not, or a negative errno with @error. */
-static int reread(Follow *f, sd_bus_error *error) {
-        g_autoptr(JsonObject) properties = NULL;
-        int r;
+static void end(Follow *f, End why) {
+        if (f->end == END_NOT_YET)
+                f->end = why;
+}
 
-        r = bus_properties(f->t, f->path, BUS_JOB_INTERFACE, error, &properties);
-        if (r < 0) {
-                if (is_gone(error) &&
-                    bus_find_history(f->t, job_id_of_path(f->path), NULL, &f->details) >= 0 && f->details)
-                        return 1;
-                return r;
+static int on_absent(sd_event_source *s, uint64_t usec, void *userdata) {
+        end(userdata, END_ABSENT);
+        return 0;
+}
+
+static void wait_for_daemon(Follow *f) {
+        if (!f->absence &&
+            sd_event_add_time_relative(f->event, &f->absence, CLOCK_MONOTONIC, ABSENCE_USEC, 0, on_absent, f) < 0)
+                end(f, END_ABSENT);
+}
+
+/* The history knows how it ended; if it does not (yet), the job itself does. */
+static void finish(Follow *f) {
+        if (!f->details)
+                (void) bus_find_history(f->t, job_id_of_path(f->path), NULL, &f->details);
+        if (!f->details && *dict_string(f->properties, "Result"))
+                f->details = details_of_properties(f->properties);
+
+        end(f, f->details ? END_FINISHED : END_GONE);
+}
+
+static void snapshot_failed(Follow *f, const sd_bus_error *error) {
+        if (f->details || is_gone(error)) {
+                finish(f);
+        } else if (is_away(error)) {
+                wait_for_daemon(f);
+        } else {
+                sd_bus_error_free(&f->error);
+                (void) sd_bus_error_copy(&f->error, error);
+                end(f, END_REFUSED);
         }
+}
 
-        g_clear_pointer(&f->properties, json_object_unref);
-        f->properties = g_steal_pointer(&properties);
-        follow_view_update(f->view, f->properties);
-        if (!*dict_string(f->properties, "Result"))
+static int on_snapshot(sd_bus_message *m, void *userdata, sd_bus_error *ret_error) {
+        g_autoptr(JsonNode) node = NULL;
+        Follow *f = userdata;
+
+        f->snapshot = sd_bus_slot_unref(f->snapshot);
+        if (sd_bus_message_is_method_error(m, NULL)) {
+                snapshot_failed(f, sd_bus_message_get_error(m));
+                return 0;
+        }
+        if (message_to_json(m, &node) < 0 || !JSON_NODE_HOLDS_OBJECT(node))
                 return 0;
 
-        if (!f->details && (bus_find_history(f->t, job_id_of_path(f->path), NULL, &f->details) < 0 || !f->details))
-                f->details = details_of_properties(f->properties);
-        return 1;
+        g_clear_pointer(&f->properties, json_object_unref);
+        f->properties = json_node_dup_object(node);
+        follow_view_update(f->view, f->properties);
+        if (f->details || *dict_string(f->properties, "Result"))
+                finish(f);
+        return 0;
+}
+
+/*
+ * Asks for all properties. The answer comes in its place among the signals: those before
+ * it are older than what it says, those after it are newer.
+ */
+static int request_snapshot(Follow *f) {
+        _cleanup_(sd_bus_message_unrefp) sd_bus_message *m = NULL;
+        int r;
+
+        f->snapshot = sd_bus_slot_unref(f->snapshot);
+        r = bus_message(f->t, f->path, "org.freedesktop.DBus.Properties", "GetAll", &m);
+        if (r < 0)
+                return r;
+        r = sd_bus_message_append(m, "s", BUS_JOB_INTERFACE);
+        if (r < 0)
+                return r;
+
+        return sd_bus_call_async(f->t->bus, &f->snapshot, m, on_snapshot, f, 0);
 }
 
 static void learn_owner(Follow *f) {
@@ -122,14 +173,12 @@ static int on_properties_changed(Follow *f, sd_bus_message *m) {
         g_autoptr(JsonNode) changed = NULL, invalidated = NULL;
         const char *interface;
 
-        if (sd_bus_message_read(m, "s", &interface) < 0 || !g_str_equal(interface, BUS_JOB_INTERFACE) ||
+        if (f->snapshot || sd_bus_message_read(m, "s", &interface) < 0 || !g_str_equal(interface, BUS_JOB_INTERFACE) ||
             message_to_json(m, &changed) < 0 || message_to_json(m, &invalidated) < 0)
                 return 0;
 
-        if (array_length(json_node_get_array(invalidated)) > 0) {
-                (void) reread(f, NULL); /* what cannot be read now comes with the next signal */
-                return 0;
-        }
+        if (array_length(json_node_get_array(invalidated)) > 0)
+                return request_snapshot(f);
 
         merge(f->properties, json_node_get_object(changed));
         follow_view_update(f->view, f->properties);
@@ -144,11 +193,13 @@ static int on_finished(Follow *f, sd_bus_message *m) {
             !JSON_NODE_HOLDS_OBJECT(details))
                 return 0;
 
-        g_clear_pointer(&f->details, json_object_unref);
         f->details = json_node_dup_object(details);
         if (!dict_has(f->details, "result"))
                 json_object_set_string_member(f->details, "result", result);
-        finish(f);
+
+        /* The way there is shown first. */
+        if (!f->snapshot)
+                finish(f);
         return 0;
 }
 
@@ -160,9 +211,7 @@ static int on_job_removed(Follow *f, sd_bus_message *m) {
                 return 0;
 
         /* Finished came before it, unless it was lost with a restart of the daemon. */
-        if (f->details || reread(f, NULL) > 0)
-                finish(f);
-        return 0;
+        return request_snapshot(f);
 }
 
 static int on_signal(sd_bus_message *m, void *userdata, sd_bus_error *ret_error) {
@@ -183,29 +232,6 @@ static int on_signal(sd_bus_message *m, void *userdata, sd_bus_error *ret_error)
         return 0;
 }
 
-static int on_absent(sd_event_source *s, uint64_t usec, void *userdata) {
-        Follow *f = userdata;
-
-        return sd_event_exit(f->event, LOOP_ABSENT);
-}
-
-static void daemon_came_back(Follow *f, const char *owner) {
-        int r;
-
-        g_free(f->owner);
-        f->owner = g_strdup(owner);
-        follow_view_note(f->view, "The daemon is back.");
-
-        sd_bus_error_free(&f->error);
-        r = reread(f, &f->error);
-        if (r > 0)
-                finish(f);
-        else if (r < 0 && is_gone(&f->error))
-                (void) sd_event_exit(f->event, LOOP_GONE);
-        else if (r < 0 && !is_away(&f->error)) /* else NameOwnerChanged says next that it went again */
-                (void) sd_event_exit(f->event, LOOP_REFUSED);
-}
-
 static int on_owner_changed(sd_bus_message *m, void *userdata, sd_bus_error *ret_error) {
         const char *name, *old, *new;
         Follow *f = userdata;
@@ -214,27 +240,28 @@ static int on_owner_changed(sd_bus_message *m, void *userdata, sd_bus_error *ret
             !g_str_equal(name, BUS_NAME) || g_strcmp0(new, f->owner) == 0)
                 return 0;
 
+        g_free(f->owner);
+        f->owner = *new ? g_strdup(new) : NULL;
         f->absence = sd_event_source_disable_unref(f->absence);
         if (*new) {
-                daemon_came_back(f, new);
-                return 0;
+                follow_view_note(f->view, "The daemon is back.");
+                return request_snapshot(f);
         }
 
-        g_clear_pointer(&f->owner, g_free);
+        f->snapshot = sd_bus_slot_unref(f->snapshot);
         follow_view_note(f->view, "The daemon went away; the job is kept and goes on when it is back.");
-        return sd_event_add_time_relative(f->event, &f->absence, CLOCK_MONOTONIC, ABSENCE_USEC, 0, on_absent, f);
+        wait_for_daemon(f);
+        return 0;
 }
 
 static int on_disconnected(sd_bus_message *m, void *userdata, sd_bus_error *ret_error) {
-        Follow *f = userdata;
-
-        return sd_event_exit(f->event, LOOP_DISCONNECTED);
+        end(userdata, END_DISCONNECTED);
+        return 0;
 }
 
 static int on_interrupt(sd_event_source *s, const struct signalfd_siginfo *si, void *userdata) {
-        Follow *f = userdata;
-
-        return sd_event_exit(f->event, LOOP_INTERRUPTED);
+        end(userdata, END_INTERRUPTED);
+        return 0;
 }
 
 static int on_tick(sd_event_source *s, uint64_t usec, void *userdata) {
@@ -283,6 +310,7 @@ int follow_new(Tdxctl *t, Follow **ret) {
 }
 
 Follow *follow_free(Follow *f) {
+        sd_bus_slot_unref(f->snapshot);
         sd_bus_slot_unref(f->job_match);
         sd_bus_slot_unref(f->owner_match);
         sd_bus_slot_unref(f->disconnect_match);
@@ -326,47 +354,47 @@ static int attach(Follow *f) {
         return sd_bus_attach_event(f->t->bus, f->event, SD_EVENT_PRIORITY_NORMAL);
 }
 
-static int conclude(Follow *f, int reason) {
+static int conclude(Follow *f, int r) {
         uint32_t id = job_id_of_path(f->path);
         g_autofree char *text = NULL;
 
         follow_view_end(f->view);
-        switch (reason) {
-        case LOOP_FINISHED:
+        if (r < 0 && f->end == END_NOT_YET)
+                return failure_errno(f->t, r);
+
+        switch (f->end) {
+        case END_FINISHED:
                 return result_show(f->t, f->details);
-        case LOOP_INTERRUPTED:
+        case END_INTERRUPTED:
                 text = g_strdup_printf("Job %u goes on without you; \"tdxctl cancel %u\" cancels it, \"tdxctl wait %u\" follows it again",
                                        id, id, id);
                 return failure_named(f->t, "Interrupted", EXIT_OTHER, text);
-        case LOOP_ABSENT:
+        case END_ABSENT:
                 text = g_strdup_printf("The daemon has not come back; job %u is kept and goes on when it does (tdxctl wait %u)", id, id);
                 return failure_named(f->t, "ServiceUnknown", EXIT_UNAVAILABLE, text);
-        case LOOP_GONE:
+        case END_GONE:
                 return failure(f->t, ERROR_NO_SUCH_JOB, "The daemon has come back without job %u", id);
-        case LOOP_REFUSED:
+        case END_REFUSED:
                 return failure_bus(f->t, -EIO, &f->error);
-        case LOOP_DISCONNECTED:
+        case END_DISCONNECTED:
                 text = g_strdup_printf("The connection to the bus broke; job %u goes on (tdxctl wait %u)", id, id);
                 return failure_named(f->t, "Disconnected", EXIT_UNAVAILABLE, text);
         default:
-                return failure_errno(f->t, reason < 0 ? reason : -EIO);
+                return failure_errno(f->t, -EIO);
         }
 }
 
 int follow_run(Follow *f, const char *path) {
-        _cleanup_(sd_bus_error_free) sd_bus_error error = SD_BUS_ERROR_NULL;
         int r;
 
         f->path = g_strdup(path);
         learn_owner(f);
-        r = reread(f, &error);
-        if (r < 0)
-                return failure_bus(f->t, r, &error);
-        if (r > 0)
-                return conclude(f, LOOP_FINISHED);
 
         r = attach(f);
         if (r >= 0)
-                r = sd_event_loop(f->event);
+                r = request_snapshot(f);
+        while (r >= 0 && f->end == END_NOT_YET)
+                r = sd_event_run(f->event, UINT64_MAX);
+
         return conclude(f, r);
 }

@@ -23,7 +23,7 @@ char *attempt_text(JsonObject *attempt) {
         g_string_append(out, *outcome ? outcome : "not ended yet");
         if (*kernel)
                 g_string_append_printf(out, ", the kernel said %s", kernel);
-        else if (*status && !g_str_equal(status, "idle"))
+        else if (*status && !g_str_equal(status, "idle") && !g_str_equal(outcome, "success"))
                 g_string_append_printf(out, ", status %s", status);
         if (dict_number(timings, "total") > 0) {
                 g_autofree char *span = format_span(dict_number(timings, "total"));

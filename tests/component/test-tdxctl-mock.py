@@ -2,6 +2,7 @@
 # SPDX-FileCopyrightText: The tdx-updated authors
 """A service on a private bus that speaks the contract of dbus/ and does what a test tells it."""
 
+import fcntl
 import os
 import subprocess
 import threading
@@ -113,6 +114,7 @@ class Mock:
         self.errors = {}        # member -> (name, message)
         self.calls = []         # (member, unpacked arguments, interactive)
         self.files = []         # what was read from descriptors
+        self.descriptors = []   # what each is, its seals, its size
         self.on_apply = None    # called after the reply
         self.connection = None
         self.context = GLib.MainContext()
@@ -215,7 +217,7 @@ class Mock:
         fds = invocation.get_message().get_unix_fd_list()
         for i in range(fds.get_length() if fds else 0):
             fd = fds.get(i)
-            os.lseek(fd, 0, os.SEEK_SET)
+            self.descriptors.append((os.readlink(f"/proc/self/fd/{fd}"), fcntl.fcntl(fd, 1034), os.fstat(fd).st_size))
             self.files.append(os.read(fd, 100))
             os.close(fd)
 

@@ -15,6 +15,7 @@
 #include "base/util.h"
 #include "client/dict.h"
 #include "client/escape.h"
+#include "client/file.h"
 #include "client/table.h"
 #include "client/time-text.h"
 
@@ -134,6 +135,18 @@ static void test_format(void **state) {
         assert_string_equal(now, "2027-01-15 08:00:00 UTC");
 }
 
+static void test_version_in_a_name(void **state) {
+        static const char *const none[] = {
+                "image", "tdx_module.blob", "tdx_module_1.5.blob", "tdx_module_1.5.13.blob.old", "tdx_module_1.5.13.blob\n",
+                "xtdx_module_1.5.13.blob", "", "/",
+        };
+        g_autofree char *version = file_version("../some where/tdx_module_1.5.13.blob");
+
+        assert_string_equal(version, "1.5.13");
+        for (size_t i = 0; i < G_N_ELEMENTS(none); i++)
+                assert_null(file_version(none[i]));
+}
+
 static void test_kebab(void **state) {
         g_autofree char *a = kebab_case("ModuleVersion"), *b = kebab_case("State"), *c = kebab_case("");
 
@@ -193,6 +206,7 @@ int main(void) {
                 cmocka_unit_test(test_deadline),
                 cmocka_unit_test(test_since),
                 cmocka_unit_test(test_format),
+                cmocka_unit_test(test_version_in_a_name),
                 cmocka_unit_test(test_kebab),
                 cmocka_unit_test(test_dict_of_other_types),
                 cmocka_unit_test(test_table),
