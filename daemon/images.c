@@ -16,6 +16,23 @@ static CatalogueOptions catalogue_options(const Manager *m) {
         };
 }
 
+/* Which of these must not be tried again; an image may come back after it was set aside. */
+static int load_aside(Manager *m) {
+        for (size_t i = 0; i < catalogue_n_images(m->catalogue); i++) {
+                g_autofree char *hash = manager_image_hash(catalogue_image(m->catalogue, i)),
+                                *key = g_strconcat(STORE_KEY_ASIDE, hash, NULL), *why = NULL;
+                int r;
+
+                r = store_get(m->store, key, &why);
+                if (r < 0)
+                        return log_error(r, "Failed to read the database (%s)", store_error(m->store));
+                if (why)
+                        g_hash_table_replace(m->aside, g_steal_pointer(&hash), g_steal_pointer(&why));
+        }
+
+        return 0;
+}
+
 int manager_load_catalogue(Manager *m) {
         g_autoptr(Catalogue) catalogue = NULL;
         CatalogueOptions options = catalogue_options(m);
@@ -35,7 +52,7 @@ int manager_load_catalogue(Manager *m) {
         m->catalogue = g_steal_pointer(&catalogue);
         g_free(m->catalogue_stamp);
         m->catalogue_stamp = stamp;
-        return 0;
+        return load_aside(m);
 }
 
 /* The security version of what runs: from the image of that version, or from the table of known releases. */
@@ -102,22 +119,6 @@ void manager_image_blockers(Manager *m, const Image *image, ImageFacts *ret_fact
                 if (all.items[i].severity != SEVERITY_WAIT)
                         blocker_list_add(ret, all.items[i].id, all.items[i].subject, "%s", all.items[i].text)->severity =
                                 all.items[i].severity;
-}
-
-int manager_load_aside(Manager *m) {
-        for (size_t i = 0; i < catalogue_n_images(m->catalogue); i++) {
-                g_autofree char *hash = manager_image_hash(catalogue_image(m->catalogue, i)),
-                                *key = g_strconcat(STORE_KEY_ASIDE, hash, NULL), *why = NULL;
-                int r;
-
-                r = store_get(m->store, key, &why);
-                if (r < 0)
-                        return log_error(r, "Failed to read the database (%s)", store_error(m->store));
-                if (why)
-                        g_hash_table_replace(m->aside, g_steal_pointer(&hash), g_steal_pointer(&why));
-        }
-
-        return 0;
 }
 
 int manager_inspect(Manager *m, int image_fd, Image **ret, Failure *failure) {

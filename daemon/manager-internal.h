@@ -56,7 +56,6 @@ Policy manager_policy(const Manager *m);
 
 /* images.c */
 int manager_load_catalogue(Manager *m);
-int manager_load_aside(Manager *m);
 void manager_update_svn(Manager *m);                            /* of what runs, when it or the catalogue has changed */
 void manager_image_facts(const Manager *m, const Image *image, ImageFacts *ret);
 char *manager_image_hash(const Image *image);                   /* hexadecimal; the caller frees it */

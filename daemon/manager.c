@@ -207,8 +207,6 @@ int manager_new(const ManagerOptions *options, Manager **ret) {
 
         r = manager_load_catalogue(m);
         if (r >= 0)
-                r = manager_load_aside(m);
-        if (r >= 0)
                 r = load_facts(m);
         if (r < 0)
                 return r;
