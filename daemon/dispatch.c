@@ -308,8 +308,10 @@ static bool run_head(Manager *m, Job *job) {
                         end_backoff(m, job);
                 if (attempt_start(m, job, manager_find_image(m, job->record->to)) >= 0)
                         return false;
-        } else if (job->record->state != JOB_BACKOFF)
+        } else if (job->record->state != JOB_BACKOFF) {
                 set_waiting(m, job, blocker);
+                manager_prepare(m, false);
+        }
 
         next = job->record->state == JOB_BACKOFF ? job->record->next_attempt : now + POLL_USEC;
         if (job->record->expires != 0)
