@@ -173,6 +173,20 @@ static int hand_over(Upload *u) {
         return on_poll(NULL, 0, u);
 }
 
+static int on_stage(sd_event_source *source, void *userdata);
+
+/*
+ * A new source each turn: one that stays on is always older, and so before, whatever comes in over the
+ * bus, and nobody could cancel.
+ */
+static int stage_next(Upload *u) {
+        int r;
+
+        u->source = sd_event_source_disable_unref(u->source);
+        r = sd_event_add_defer(u->request.event, &u->source, on_stage, u);
+        return r < 0 ? log_error(r, "Failed to continue the upload") : 0;
+}
+
 static int on_stage(sd_event_source *source, void *userdata) {
         Upload *u = userdata;
 
@@ -193,7 +207,7 @@ static int on_stage(sd_event_source *source, void *userdata) {
 
         tell_progress(u, "staging", (double) u->offset / (double) u->request.size / 3);
         if (u->offset < u->request.size)
-                return 0;
+                return stage_next(u);
 
         u->source = sd_event_source_disable_unref(u->source);
         closep(&u->data_fd);
@@ -226,10 +240,7 @@ static int on_begin(sd_event_source *source, void *userdata) {
         if (u->data_fd < 0)
                 return finish_staging(u, errno, "open the upload's data file");
 
-        r = sd_event_add_defer(u->request.event, &u->source, on_stage, u);
-        if (r < 0)
-                return log_error(r, "Failed to continue the upload");
-        return sd_event_source_set_enabled(u->source, SD_EVENT_ON);
+        return stage_next(u);
 }
 
 int upload_start(const UploadRequest *request, Upload **ret) {
