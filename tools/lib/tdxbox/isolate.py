@@ -11,6 +11,7 @@ PID namespace) and tie their children by PR_SET_PDEATHSIG.
 """
 
 import ctypes
+import errno
 import os
 import signal
 import sys
@@ -24,8 +25,10 @@ MS_BIND = 0x1000
 MS_REC = 0x4000
 MS_PRIVATE = 1 << 18
 MS_NOSUID_NODEV = 0x2 | 0x4
+MNT_DETACH = 2
 PR_SET_PDEATHSIG = 1
 SI_KERNEL = 0x80
+FAILED = 125  # as env(1) has it: the sandbox's own failure, not COMMAND's status
 RELAYED = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT}
 
 libc = ctypes.CDLL(None, use_errno=True)
@@ -33,7 +36,8 @@ libc = ctypes.CDLL(None, use_errno=True)
 
 def _check(result, what):
     if result < 0:
-        raise SandboxError(f"{what}: {os.strerror(ctypes.get_errno())}")
+        error = ctypes.get_errno()
+        raise SandboxError(f"{what}: {os.strerror(error)}") from OSError(error, what)
 
 
 def unshare(flags):
@@ -62,10 +66,33 @@ def require_root():
                            "needs root. Try it with sudo.")
 
 
+def _make_private():
+    try:
+        mount("none", "/", flags=MS_REC | MS_PRIVATE)
+        return
+    except SandboxError as e:
+        if e.__cause__.errno != errno.EINVAL:
+            raise
+    # In a chroot "/" is no mount. Bind it over itself and step into that mount: at the root
+    # ".." goes nowhere, but arrives at what is mounted on top.
+    folder = os.getcwd()
+    bind("/", "/")
+    os.chdir("/..")
+    os.chroot(".")
+    with open("/proc/self/mountinfo") as mounts:
+        root = [line.split() for line in mounts if line.split()[4] == "/"][-1]
+    if any(field.startswith("shared:") for field in root):
+        libc.umount2(b"/", MNT_DETACH)
+        raise SandboxError("the file system around this chroot shares its mounts with others: "
+                           "enter the chroot by `unshare --mount` or systemd-nspawn")
+    mount("none", "/", flags=MS_REC | MS_PRIVATE)
+    os.chdir(folder)
+
+
 def private_mounts():
     """From here on this process mounts for itself alone."""
     unshare(CLONE_NEWNS)
-    mount("none", "/", flags=MS_REC | MS_PRIVATE)
+    _make_private()
 
 
 def relay(pid, reap=-1):
@@ -95,6 +122,9 @@ def _in_child(function):
     status = 1
     try:
         status = function()
+    except SandboxError as e:
+        print(f"sandbox: {e}", file=sys.stderr)
+        status = FAILED
     except BaseException:
         traceback.print_exc()
     finally:
@@ -122,7 +152,7 @@ def isolated(main):
 
     def init():
         libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-        mount("none", "/", flags=MS_REC | MS_PRIVATE)
+        _make_private()
         mount("proc", "/proc", "proc", MS_NOSUID_NODEV)
         return fork_and_relay(run)
 
