@@ -232,6 +232,16 @@ class TestedHost(Host):
     def daemon(self):
         return self.service
 
+    def restart_with(self, *arguments, without=None):
+        """Restart the daemon with more arguments, those that begin with `without` left out."""
+        kept = [a for a in map(str, self.service.argv) if not (without and a.startswith(without))]
+        self.service.argv = [*kept, *map(str, arguments)]
+        self.service.restart()
+
+    def catalogues(self, *folders):
+        """Restart the daemon with these folders in place of its own."""
+        self.restart_with(*(f"--catalogue={f}" for f in folders), without="--catalogue=")
+
     @staticmethod
     def connect(user="root"):
         """A bus connection of its own."""
