@@ -3,6 +3,7 @@
 """Checks that find offenders, reported in the Test Anything Protocol."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -16,11 +17,11 @@ class Skip(Exception):
 
 def tracked(*suffixes):
     """The project's own files, relative to TOP; also where there is no git."""
-    listed = subprocess.run(["git", "-C", TOP, "ls-files", "-z"], capture_output=True, text=True)
-    if listed.returncode == 0 and (TOP / ".git").exists():
+    names = []
+    if shutil.which("git") and (TOP / ".git").exists():
+        listed = subprocess.run(["git", "-C", TOP, "ls-files", "-z"], capture_output=True, text=True)
         names = [name for name in listed.stdout.split("\0") if name]
-    else:
-        names = []
+    if not names:  # no repository, or not this user's
         for folder, folders, files in os.walk(TOP):
             folders[:] = [f for f in folders if not f.startswith((".git", "build", "__"))]
             names += [os.path.relpath(os.path.join(folder, file), TOP) for file in files]
