@@ -3,6 +3,7 @@
 #include <errno.h>
 
 #include "base/hex.h"
+#include "base/limit.h"
 #include "base/log.h"
 #include "manager-internal.h"
 
@@ -148,7 +149,8 @@ int manager_import(Manager *m, int image_fd, int mapping_fd, const char *version
 
         if (version) {
                 if (version_parse(version, &v) < 0)
-                        return failure_set(failure, ERROR_INVALID_ARGS, "\"%s\" is no version; write it as 1.5.06", version);
+                        return failure_set(failure, ERROR_INVALID_ARGS, "\"%.*s\" is no version; write it as 1.5.06",
+                                           (int) LIMIT_VERSION_LENGTH, version);
                 request.version = &v;
         }
 

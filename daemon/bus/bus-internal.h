@@ -56,3 +56,6 @@ void job_bus_finished(Bus *bus, Job *job);
 
 /* request-bus.c: reads the arguments of ApplyVersion and Plan. */
 int request_read(sd_bus_message *message, Request *ret, bool *ret_unsafe, sd_bus_error *error);
+
+/* After the door: what is accepted is carried out, and not all that can be asked for could be yet. */
+int request_check(const Request *request, bool unsafe, sd_bus_error *error);

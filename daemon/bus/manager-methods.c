@@ -73,6 +73,8 @@ static int on_apply_version(Bus *bus, sd_bus_message *message, sd_bus_error *err
         int r;
 
         r = request_read(message, &request, &unsafe, error);
+        if (r >= 0)
+                r = request_check(&request, unsafe, error);
         return r < 0 ? r : apply(bus, message, &request, error);
 }
 
@@ -100,6 +102,8 @@ static int on_plan(Bus *bus, sd_bus_message *message, sd_bus_error *error) {
         int r;
 
         r = request_read(message, &request, &unsafe, error);
+        if (r >= 0)
+                r = request_check(&request, unsafe, error);
         if (r < 0)
                 return r;
         if (manager_plan(bus->manager, &request, &plan, &failure) < 0)

@@ -9,10 +9,10 @@
 
 typedef struct OptionReader {
         Request *request;
-        bool unsafe;
+        bool guests;                    /* ignore-guests was given */
 } OptionReader;
 
-static int read_basic(sd_bus_message *message, const char *key, const char *signature, void *ret, sd_bus_error *error) {
+static int check_type(sd_bus_message *message, const char *key, const char *signature, sd_bus_error *error) {
         const char *contents;
         char type;
         int r;
@@ -23,8 +23,21 @@ static int read_basic(sd_bus_message *message, const char *key, const char *sign
         if (type != 'v' || strcmp(contents, signature) != 0)
                 return bus_refuse_id(error, ERROR_INVALID_ARGS, "The option \"%s\" has the type %s, it takes %s", key,
                                      type == 'v' ? contents : "(none)", signature);
+        return 0;
+}
 
-        return sd_bus_message_read(message, "v", signature, ret);
+static int read_basic(sd_bus_message *message, const char *key, const char *signature, void *ret, sd_bus_error *error) {
+        int r;
+
+        r = check_type(message, key, signature, error);
+        return r < 0 ? r : sd_bus_message_read(message, "v", signature, ret);
+}
+
+static int skip_guests(sd_bus_message *message, const char *key, sd_bus_error *error) {
+        int r;
+
+        r = check_type(message, key, "a(ut)", error);
+        return r < 0 ? r : sd_bus_message_skip(message, "v");
 }
 
 static int read_text(sd_bus_message *message, const char *key, const char **ret, sd_bus_error *error) {
@@ -77,14 +90,11 @@ static int read_option(sd_bus_message *message, OptionReader *reader, sd_bus_err
                 return read_flag(message, key, &options->now, error);
         if (strcmp(key, "drain") == 0)
                 return read_flag(message, key, &options->drain, error);
-        if (strcmp(key, "ignore-activity") == 0) {
-                r = read_flag(message, key, &options->ignore_activity, error);
-                reader->unsafe = reader->unsafe || options->ignore_activity;
-                return r;
-        }
+        if (strcmp(key, "ignore-activity") == 0)
+                return read_flag(message, key, &options->ignore_activity, error);
         if (strcmp(key, "ignore-guests") == 0) {
-                reader->unsafe = true;
-                return bus_refuse_id(error, ERROR_NOT_SUPPORTED, "ignore-guests is not there yet: guests are not told apart, only their absence counts");
+                reader->guests = true;
+                return skip_guests(message, key, error);
         }
 
         return bus_refuse_id(error, ERROR_INVALID_ARGS, "There is no option \"%.64s\"; there are deadline, reason, plan, now, drain, "
@@ -120,12 +130,17 @@ int request_read(sd_bus_message *message, Request *ret, bool *ret_unsafe, sd_bus
         if (r < 0)
                 return r;
 
-        /* What is accepted is carried out: neither of these could be, yet. */
-        if (ret->options.drain)
-                return bus_refuse_id(error, ERROR_NOT_SUPPORTED, "drain is not there yet: builds are not told apart, so none can be kept off");
-        if (ret->options.ignore_activity)
-                return bus_refuse_id(error, ERROR_NOT_SUPPORTED, "ignore-activity is not there yet; the update waits until no TD is left");
+        *ret_unsafe = ret->options.ignore_activity || reader.guests;
+        return 0;
+}
 
-        *ret_unsafe = reader.unsafe;
+int request_check(const Request *request, bool unsafe, sd_bus_error *error) {
+        if (request->options.drain)
+                return bus_refuse_id(error, ERROR_NOT_SUPPORTED, "drain is not there yet: builds are not told apart, so none can be kept off");
+        if (request->options.ignore_activity)
+                return bus_refuse_id(error, ERROR_NOT_SUPPORTED, "ignore-activity is not there yet; the update waits until no TD is left");
+        if (unsafe)
+                return bus_refuse_id(error, ERROR_NOT_SUPPORTED, "ignore-guests is not there yet: guests are not told apart, only their absence counts");
+
         return 0;
 }
