@@ -23,7 +23,7 @@ def tracked(*suffixes):
         names = [name for name in listed.stdout.split("\0") if name]
     if not names:  # no repository, or not this user's
         for folder, folders, files in os.walk(TOP):
-            folders[:] = [f for f in folders if not f.startswith((".git", "build", "__"))]
+            folders[:] = [f for f in folders if not f.startswith((".git", ".pytest", "build", "__"))]
             names += [os.path.relpath(os.path.join(folder, file), TOP) for file in files]
     paths = [TOP / name for name in sorted(names) if not suffixes or name.endswith(suffixes)]
     return [path for path in paths if path.is_file()]
