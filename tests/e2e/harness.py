@@ -69,8 +69,8 @@ class BusError(Exception):
     def __init__(self, error):
         self.name = Gio.DBusError.get_remote_error(error) or "local." + error.domain
         self.id = self.name.removeprefix(ERROR)
-        Gio.DBusError.strip_remote_error(error)
-        self.message = error.message
+        # strip_remote_error() would change a copy.
+        self.message = error.message.removeprefix(f"GDBus.Error:{self.name}: ")
         super().__init__(f"{self.name}: {self.message}")
 
 
