@@ -57,6 +57,7 @@ static const struct {
         { "svn-lower", ERROR_DOWNGRADE },
         { "no-budget", ERROR_NO_BUDGET },
         { "debug-image", ERROR_DEBUG_IMAGE },
+        { "no-image", ERROR_NO_SUCH_VERSION },
         { "stepping-unlisted", ERROR_INCOMPATIBLE_CPU },
         { "reserve", ERROR_NO_BUDGET },
 };

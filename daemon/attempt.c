@@ -36,6 +36,15 @@ static AttemptRecord *record_of(const Attempt *attempt) {
         return job_record_last_attempt(attempt->job->record);
 }
 
+/* From here on the kernel may have the image: after a crash this tells an attempt that did nothing from one that did. */
+static int on_before_look(void *userdata) {
+        Manager *m = userdata;
+        Job *job = m->attempt->job;
+
+        record_of(m->attempt)->handing_over = true;
+        return manager_save(m, job);
+}
+
 /*
  * All CPUs, the version and the evidence once more, with the image staged. Whatever blocks now
  * drops the image: nothing has happened.
@@ -70,6 +79,9 @@ static void on_progress(const char *status, double progress, void *userdata) {
         Job *job = m->attempt->job;
         unsigned changes = JOB_CHANGED_PROGRESS;
 
+        if (record_of(m->attempt)->outcome == OUTCOME_STUCK)
+                return;
+
         job->progress = progress;
         if (job_set_reason(job, "%s (%s)", job->handed_over ? "The kernel replaces the module" : "The image is being staged", status))
                 changes |= job->handed_over ? JOB_CHANGED_STATE : JOB_CHANGED_REASON;
@@ -81,7 +93,7 @@ static void on_stuck(const char *status, void *userdata) {
         Job *job = m->attempt->job;
         g_autofree char *id = g_strdup_printf("%u", job->record->id);
 
-        record_of(m->attempt)->outcome = OUTCOME_STUCK;
+        job_record_set_outcome(job->record, record_of(m->attempt), OUTCOME_STUCK);
         log_full(LOG_CRIT, 0, FIELDS("MESSAGE_ID", MESSAGE_STUCK, FIELD_JOB, id),
                  "Job %s: the kernel has not ended the update (status \"%s\"); nothing is written to it any more, and the queue stands still",
                  id, status);
@@ -108,7 +120,7 @@ static void on_done(const UploadReport *report, void *userdata) {
         AttemptFacts facts = {
                 .handed_over = report->handed_over,
                 .write_error = report->write_error,
-                .idle = g_strcmp0(report->end.status, "idle") == 0,
+                .idle = report->end.gone || g_strcmp0(report->end.status, "idle") == 0,
                 .ran = report->ran,
                 .error = report->end.error,
                 .stale_error = record->stale_error,
@@ -129,10 +141,10 @@ static void on_done(const UploadReport *report, void *userdata) {
         (void) version_parse(job->record->to, &facts.target);
         fill_version(m, &facts);
         job->handed_over = report->handed_over;
-        if (report->aborted) {
-                record->outcome = OUTCOME_ABORTED;
-                facts.write_error = 0;
-        }
+        if (report->aborted)
+                job_record_set_outcome(job->record, record, OUTCOME_ABORTED);
+        else if (report->foreign)
+                job_record_set_outcome(job->record, record, OUTCOME_FOREIGN);
 
         attempt_conclude(m, job, &facts, text);
         attempt_free(attempt);
@@ -145,7 +157,7 @@ static int open_upload(Manager *m, Attempt *attempt, uint64_t size) {
                 .image_fd = attempt->image_fd,
                 .size = size,
                 .timeout = m->config->attempt_timeout,
-                .handler = { on_last_look, on_progress, on_stuck, on_done, m },
+                .handler = { on_before_look, on_last_look, on_progress, on_stuck, on_done, m },
         };
 
         return upload_start(&request, &attempt->upload);
@@ -177,6 +189,7 @@ static void log_attempt(Job *job, const AttemptRecord *record) {
 
 int attempt_start(Manager *m, Job *job, Image *image) {
         Attempt *attempt = g_new0(Attempt, 1);
+        const HostFacts *host = inventory_facts(m->inventory);
         AttemptRecord *record;
         size_t size;
         int r;
@@ -185,8 +198,17 @@ int attempt_start(Manager *m, Job *job, Image *image) {
         r = image_open_upload(image, &attempt->image_fd, &size);
         if (r < 0) {
                 attempt_free(attempt);
-                return log_error(r, "Job %u: failed to prepare the image", job->record->id);
+                if (job_set_reason(job, "The image cannot be prepared (%s); trying again", g_strerror(-r))) {
+                        log_error(r, "Job %u: failed to prepare the image", job->record->id);
+                        manager_tell_job(m, job, JOB_CHANGED_REASON);
+                }
+                return r;
         }
+
+        /* Somebody else may have changed it since the job was made. */
+        record_set(&job->record->from, VERSION_STRING(host->running));
+        job->record->have_svn_before = host->have_svn;
+        job->record->svn_before = host->svn;
 
         /* Write-ahead: the attempt is on disk before the kernel sees the first byte. */
         job_move(job, JOB_EVENT_GATE_OPEN);
@@ -196,8 +218,9 @@ int attempt_start(Manager *m, Job *job, Image *image) {
         if (r >= 0)
                 r = open_upload(m, attempt, size);
         if (r < 0) {
-                g_ptr_array_remove_index(job->record->attempts, job->record->attempts->len - 1);
+                job_record_drop_last_attempt(job->record);
                 job_move(job, JOB_EVENT_LOOK_FAILED);
+                (void) manager_save(m, job);
                 attempt_free(attempt);
                 return r;
         }
@@ -223,6 +246,8 @@ int attempt_resume(Manager *m, Job *job) {
         }
 
         m->attempt = attempt;
+        /* The daemon that began it has told so, and nobody has told the end. */
+        m->prepared = true;
         job->handed_over = true;
         job_set_reason(job, "The kernel replaces the module (seen after a restart)");
         return 0;
@@ -232,7 +257,7 @@ void attempt_cancel(Manager *m) {
         Attempt *attempt = take_attempt(m);
         AttemptRecord *record = record_of(attempt);
 
-        record->outcome = OUTCOME_ABORTED;
+        job_record_set_outcome(attempt->job->record, record, OUTCOME_ABORTED);
         record->total = clock_boottime(&system_clock) - attempt->began;
         attempt_free(attempt);
 }
@@ -258,7 +283,8 @@ static void back_to_gate(Manager *m, Job *job) {
 }
 
 static void back_off(Manager *m, Job *job, Outcome outcome) {
-        unsigned retry = job_record_count_outcome(job->record, OUTCOME_BUSY) + job_record_count_outcome(job->record, OUTCOME_REFUSED);
+        const unsigned *outcomes = job->record->outcomes;
+        unsigned retry = outcomes[OUTCOME_BUSY] + outcomes[OUTCOME_REFUSED] + outcomes[OUTCOME_FOREIGN];
         uint64_t random = 0, delay;
 
         if (getrandom(&random, sizeof(random), GRND_NONBLOCK) != (ssize_t) sizeof(random))
@@ -268,8 +294,9 @@ static void back_off(Manager *m, Job *job, Outcome outcome) {
         job_move(job, JOB_EVENT_RETRY);
         job->record->next_attempt = clock_realtime(&system_clock) + delay;
         job_set_reason(job, "The kernel %s; attempt %u is in %.1f s",
-                       outcome == OUTCOME_BUSY ? "is busy" : "has refused the image, the old module runs on",
-                       job->record->attempts->len + 1, (double) delay / USEC_PER_SEC);
+                       outcome == OUTCOME_REFUSED ? "has refused the image, the old module runs on" :
+                       outcome == OUTCOME_FOREIGN ? "works for somebody else" : "is busy",
+                       job_record_n_attempts(job->record) + 1, (double) delay / USEC_PER_SEC);
         (void) manager_save(m, job);
         if (delay >= PREPARE_GAP_USEC)
                 manager_prepare(m, false);
@@ -313,6 +340,7 @@ void attempt_verify(Manager *m, Job *job) {
         }
 
         job->handed_over = true;
+        m->prepared = true;
         m->attempt = g_new0(Attempt, 1);
         *m->attempt = (Attempt) { .job = job, .image_fd = -1, .began = clock_boottime(&system_clock) };
         r = sd_event_add_defer(m->event, &m->attempt->verify, on_verify, m);
@@ -367,9 +395,16 @@ static void finish_mismatch(Manager *m, Job *job, const AttemptFacts *facts) {
 void attempt_conclude(Manager *m, Job *job, const AttemptFacts *facts, const char *text) {
         AttemptRecord *record = job_record_last_attempt(job->record);
 
-        if (record->outcome != OUTCOME_ABORTED)
-                record->outcome = outcome_classify(facts);
+        if (record->outcome != OUTCOME_ABORTED && record->outcome != OUTCOME_FOREIGN)
+                job_record_set_outcome(job->record, record, outcome_classify(facts));
         log_outcome(job, record);
+
+        /* What the kernel has done to the budget is read, not assumed. */
+        if (facts->handed_over && (record->outcome == OUTCOME_REFUSED || record->outcome == OUTCOME_NOTHING ||
+                                   record->outcome == OUTCOME_FAILED)) {
+                manager_read_hardware(m);
+                manager_tell(m, MANAGER_CHANGED_MODULE);
+        }
 
         switch (record->outcome) {
         case OUTCOME_SUCCESS:
@@ -392,7 +427,7 @@ void attempt_conclude(Manager *m, Job *job, const AttemptFacts *facts, const cha
                 return;
         case OUTCOME_REFUSED:
                 job->handed_over = false;
-                if (job_record_count_outcome(job->record, OUTCOME_REFUSED) > m->config->refused_retries)
+                if (job->record->outcomes[OUTCOME_REFUSED] > m->config->refused_retries)
                         finish_failed(m, job, ERROR_UPLOAD_FAILED, "The kernel refuses the image (%s), and the old module runs; see the kernel's log",
                                       record->kernel_error);
                 else
@@ -400,8 +435,8 @@ void attempt_conclude(Manager *m, Job *job, const AttemptFacts *facts, const cha
                 return;
         case OUTCOME_FOREIGN:
                 job->handed_over = false;
-                manager_note_module(m, 0);
-                back_to_gate(m, job);
+                manager_observe(m);
+                back_off(m, job, record->outcome);
                 return;
         case OUTCOME_ABORTED:
         case OUTCOME_INTERRUPTED:
@@ -413,7 +448,9 @@ void attempt_conclude(Manager *m, Job *job, const AttemptFacts *facts, const cha
                               "it is not tried again, since the kernel does not say why");
                 return;
         default:
-                finish_failed(m, job, ERROR_UPLOAD_FAILED, "The kernel said \"%s\"; the old module runs, and it is not tried again: see the kernel's log",
-                              text ?: record->kernel_error);
+                finish_failed(m, job, ERROR_UPLOAD_FAILED, "The kernel said \"%s\"; %s, and it is not tried again: see the kernel's log",
+                              text ?: record->kernel_error,
+                              facts->version_error == 0 && version_compare(facts->version, facts->before) == 0 ?
+                                      "the old module runs" : "which module runs is not known");
         }
 }

@@ -40,6 +40,8 @@ static char *get_directory(const Config *c) {
         return g_strjoinv(" ", c->catalogue_directories);
 }
 
+#define SIGNER_TEXT "96 hexadecimal digits, the SHA-384 of an RSA modulus (tdxctl inspect shows an image's signer)"
+
 static const char *set_signer(Config *c, const char *value) {
         uint8_t signer[SIGNER_SIZE];
 
@@ -49,12 +51,12 @@ static const char *set_signer(Config *c, const char *value) {
                 return NULL;
         }
         if (strlen(value) != 2 * SIGNER_SIZE)
-                return "96 hexadecimal digits, the SHA-384 of an RSA modulus (tdxctl inspect shows an image's signer)";
+                return SIGNER_TEXT;
         for (unsigned i = 0; i < SIGNER_SIZE; i++) {
                 int high = g_ascii_xdigit_value(value[2 * i]), low = g_ascii_xdigit_value(value[2 * i + 1]);
 
                 if (high < 0 || low < 0)
-                        return "96 hexadecimal digits";
+                        return SIGNER_TEXT;
                 signer[i] = (uint8_t) (high << 4 | low);
         }
 
@@ -75,11 +77,11 @@ static char *get_signer(const Config *c) {
         return g_string_free(g_steal_pointer(&text), FALSE);
 }
 
-static const char *parse_number(const char *value, unsigned min, unsigned max, unsigned *ret) {
+static const char *parse_number(const char *value, unsigned min, unsigned max, const char *range, unsigned *ret) {
         uint64_t number;
 
         if (parse_u64(value, &number) < 0 || number < min || number > max)
-                return "a whole number in range";
+                return range;
         *ret = (unsigned) number;
         return NULL;
 }
@@ -101,7 +103,7 @@ static const char *parse_span(const char *value, uint64_t *ret) {
 
 #define NUMBER(name, field, min, max)                                           \
         static const char *set_##name(Config *c, const char *value) {           \
-                return parse_number(value, min, max, &c->field);                \
+                return parse_number(value, min, max, "a whole number from " #min " to " #max, &c->field);                \
         }                                                                       \
         static char *get_##name(const Config *c) {                              \
                 return g_strdup_printf("%u", c->field);                         \
@@ -311,13 +313,15 @@ static GPtrArray *find_drop_ins(void) {
         return files;
 }
 
+/* What decides about a plan; how much is logged, or how many jobs there may be, does not. */
 static void make_fingerprint(Config *c) {
+        static const Getter deciding[] = { get_directory, get_signer, get_keep, get_exact, get_debug };
         g_autoptr(GString) text = g_string_new(NULL);
 
-        for (size_t i = 0; i < G_N_ELEMENTS(keys); i++) {
-                g_autofree char *value = accessors[i].get(c);
+        for (size_t i = 0; i < G_N_ELEMENTS(deciding); i++) {
+                g_autofree char *value = deciding[i](c);
 
-                g_string_append_printf(text, "%s=%s\n", keys[i].name, value);
+                g_string_append_printf(text, "%s\n", value);
         }
 
         c->fingerprint = g_string_free(g_steal_pointer(&text), FALSE);

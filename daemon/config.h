@@ -21,7 +21,7 @@ typedef struct Config {
         unsigned max_jobs, max_jobs_per_user;
         int log_level;
         GHashTable *sources;                    /* key -> file and line that set it */
-        char *fingerprint;                      /* a text that changes with any value (a plan's token has it) */
+        char *fingerprint;                      /* a text that changes with any value that a plan depends on */
 } Config;
 
 /* One line for each thing that is wrong: "FILE:LINE: what, and what to do". */

@@ -4,9 +4,11 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/limit.h"
 #include "base/log.h"
 #include "base/names.h"
 #include "base/util.h"
+#include "core/backoff.h"
 #include "manager-internal.h"
 #include "platform/abi.h"
 
@@ -15,6 +17,12 @@
  * interface): only while a job waits for them, never when the queue is empty.
  */
 #define POLL_USEC (250 * USEC_PER_MSEC)
+
+/* When the database cannot be written. */
+#define STORE_RETRY_USEC (5 * USEC_PER_SEC)
+
+/* When an attempt could not even be begun, for want of memory or descriptors. */
+#define START_RETRY_USEC (5 * USEC_PER_SEC)
 
 #define KEEP_FINISHED 32U
 #define KEEP_FINISHED_USEC (3600 * USEC_PER_SEC)
@@ -125,10 +133,9 @@ static void log_finished(const Job *job) {
                  "Job %s: %s%s%s", id, job_result_to_string(record->result), *record->error_text ? ": " : "", record->error_text);
 }
 
-void dispatch_finish(Manager *m, Job *job, JobResult result, ErrorId error, const char *text) {
+/* The record alone; nobody is told yet. */
+static void end_record(Job *job, JobResult result, ErrorId error, const char *text) {
         JobRecord *record = job->record;
-
-        g_return_if_fail(job_may_finish(record->state, result, job->handed_over));
 
         job_move(job, JOB_EVENT_FINISH);
         job->handed_over = false;
@@ -141,9 +148,10 @@ void dispatch_finish(Manager *m, Job *job, JobResult result, ErrorId error, cons
         }
         job->progress = result == RESULT_SUCCESS ? 1 : job->progress;
         job_set_reason(job, "%s", text);
-        (void) manager_save(m, job);
-        log_finished(job);
+}
 
+void dispatch_announce_end(Manager *m, Job *job) {
+        log_finished(job);
         manager_tell_job(m, job, JOB_CHANGED_STATE | JOB_CHANGED_RESULT | JOB_CHANGED_ATTEMPTS | JOB_CHANGED_PROGRESS);
         if (m->started)
                 m->events.job_finished(job, m->events.userdata);
@@ -153,14 +161,44 @@ void dispatch_finish(Manager *m, Job *job, JobResult result, ErrorId error, cons
         dispatch_kick(m);
 }
 
+void dispatch_finish(Manager *m, Job *job, JobResult result, ErrorId error, const char *text) {
+        g_return_if_fail(job_may_finish(job->record->state, result, job->handed_over));
+
+        end_record(job, result, error, text);
+        (void) manager_save(m, job);
+        dispatch_announce_end(m, job);
+}
+
+/* Somebody is told that it is cancelled: then it is so on disk, or it is not cancelled. */
+int dispatch_cancel(Manager *m, Job *job) {
+        JobState state = job->record->state;
+        int r;
+
+        end_record(job, RESULT_CANCELLED, ERROR_NONE, "Cancelled");
+        r = manager_save(m, job);
+        if (r >= 0)
+                return 0;
+
+        job->record->state = state;
+        job->record->result = RESULT_NONE;
+        job->record->finished = 0;
+        job->unsaved = false;
+        job_set_reason(job, "It could not be cancelled, since the database cannot be written");
+        dispatch_kick(m);
+        return r;
+}
+
 static int on_forget(sd_event_source *source, uint64_t usec, void *userdata) {
         dispatch_forget(userdata);
         return 0;
 }
 
-/* A finished job stays readable for an hour, and longer while it is among the last 32. */
+/*
+ * A finished job stays readable for an hour, and longer while it is among the last 32; but never more than
+ * LIMIT_READABLE_JOBS of them.
+ */
 void dispatch_forget(Manager *m) {
-        uint64_t now = clock_realtime(&system_clock);
+        uint64_t now = clock_realtime(&system_clock), next = 0;
         unsigned finished = 0, i = 0;
 
         if (!m->started)
@@ -173,36 +211,39 @@ void dispatch_forget(Manager *m) {
 
         while (finished > KEEP_FINISHED && i < m->jobs->len) {
                 Job *job = m->jobs->pdata[i];
+                uint64_t until = job->record->finished + KEEP_FINISHED_USEC;
 
-                if (!job_finished(job) || job->unsaved) {
+                if (!job_finished(job) || job->unsaved || (now < until && now >= job->record->finished && finished <= LIMIT_READABLE_JOBS)) {
+                        if (job_finished(job) && (next == 0 || until < next))
+                                next = until;
                         i++;
                         continue;
-                }
-                if (now < job->record->finished + KEEP_FINISHED_USEC && now >= job->record->finished) {
-                        (void) sd_event_add_time_relative(m->event, &m->forget, CLOCK_BOOTTIME,
-                                                          job->record->finished + KEEP_FINISHED_USEC - now, USEC_PER_SEC,
-                                                          on_forget, m);
-                        return;
                 }
 
                 m->events.job_forgotten(job, m->events.userdata);
                 g_ptr_array_remove_index(m->jobs, i);
                 finished--;
         }
+
+        if (finished > KEEP_FINISHED && next > now)
+                (void) sd_event_add_time_relative(m->event, &m->forget, CLOCK_BOOTTIME, next - now, USEC_PER_SEC, on_forget, m);
 }
 
 static void set_waiting(Manager *m, Job *job, const Blocker *blocker) {
-        unsigned changes = 0;
+        /* Whoever listens to PrepareForUpdate has nothing to prepare for as long as something blocks. */
+        manager_prepare(m, false);
+        if (!job_set_reason(job, "%s", blocker->text))
+                return;
 
-        if (job_set_reason(job, "%s", blocker->text))
-                changes |= JOB_CHANGED_REASON;
-        if (changes != 0) {
+        /* The text may change all the time ("3 TDs", "4 TDs"); the journal has the kind. */
+        if (job->waits_for != (int) blocker->id) {
                 g_autofree char *id = g_strdup_printf("%u", job->record->id);
 
                 log_full(LOG_INFO, 0, FIELDS("MESSAGE_ID", MESSAGE_WAITING, FIELD_JOB, id, FIELD_BLOCKER, blocker_id_to_string(blocker->id)),
                          "Job %s waits: %s", id, blocker->text);
-                manager_tell_job(m, job, changes);
         }
+        job->waits_for = (int) blocker->id;
+        manager_tell_job(m, job, JOB_CHANGED_REASON);
 }
 
 /* A hard or policy blocker ends the job with the blocker's error. */
@@ -226,13 +267,21 @@ static void end_backoff(Manager *m, Job *job) {
 }
 
 /* Has the store come back? A failed save is tried again; what is on disk must not be behind. */
-static bool store_is_good(Manager *m) {
+bool dispatch_store_is_good(Manager *m) {
+        uint64_t now = clock_boottime(&system_clock);
+
+        if (m->store_tried != 0 && now < m->store_tried + STORE_RETRY_USEC)
+                return false;
+        m->store_tried = 0;
+
         for (unsigned i = 0; i < m->jobs->len; i++)
                 if (((Job *) m->jobs->pdata[i])->unsaved && manager_save(m, m->jobs->pdata[i]) < 0)
-                        return false;
-
+                        break;
         if (store_failed(m->store))
                 (void) store_set(m->store, STORE_KEY_LAST_BOOT, inventory_boot_id(m->inventory));
+        if (store_failed(m->store))
+                m->store_tried = now;
+
         return !store_failed(m->store);
 }
 
@@ -270,6 +319,27 @@ static bool check_target(Manager *m, Job *job) {
         return false;
 }
 
+/* 0: none */
+static uint64_t next_deadline(Manager *m) {
+        uint64_t next = 0;
+
+        for (unsigned i = 0; i < m->jobs->len; i++) {
+                Job *job = m->jobs->pdata[i];
+
+                /* The one whose attempt runs is asked at its last look. */
+                if (!job_finished(job) && (!m->attempt || m->attempt->job != job) && job->record->expires != 0 &&
+                    (next == 0 || job->record->expires < next))
+                        next = job->record->expires;
+        }
+
+        return next;
+}
+
+/* Of two times, of which 0 is none. */
+static uint64_t earlier(uint64_t a, uint64_t b) {
+        return a == 0 || (b != 0 && b < a) ? b : a;
+}
+
 /* One step for the job at the head. Returns true if it left the head, so that the next one gets its turn. */
 static bool run_head(Manager *m, Job *job) {
         g_auto(BlockerList) blockers = {};
@@ -283,10 +353,12 @@ static bool run_head(Manager *m, Job *job) {
         }
         if (expire(m, job, now))
                 return true;
-        if (job->record->state == JOB_BACKOFF && now >= job->record->next_attempt)
+        /* The wall clock may have been set back. */
+        if (job->record->state == JOB_BACKOFF &&
+            (now >= job->record->next_attempt || job->record->next_attempt > now + BACKOFF_MAX_USEC))
                 end_backoff(m, job);
 
-        (void) store_is_good(m);
+        (void) dispatch_store_is_good(m);
         manager_observe(m);
         if (check_target(m, job))
                 return true;
@@ -308,19 +380,19 @@ static bool run_head(Manager *m, Job *job) {
                         end_backoff(m, job);
                 if (attempt_start(m, job, manager_find_image(m, job->record->to)) >= 0)
                         return false;
+                wake_at(m, now + START_RETRY_USEC);
+                return false;
         } else if (job->record->state != JOB_BACKOFF) {
                 set_waiting(m, job, blocker);
                 manager_prepare(m, false);
         }
 
         next = job->record->state == JOB_BACKOFF ? job->record->next_attempt : now + POLL_USEC;
-        if (job->record->expires != 0)
-                next = MIN(next, job->record->expires);
-        wake_at(m, next);
+        wake_at(m, earlier(next, next_deadline(m)));
         return false;
 }
 
-/* Those behind the head only wait, but their time can run out. Returns the next deadline, 0: none. */
+/* Those behind the head only wait, but their time can run out. */
 static void expire_queued(Manager *m) {
         uint64_t now = clock_realtime(&system_clock);
 
@@ -332,23 +404,16 @@ static void expire_queued(Manager *m) {
         }
 }
 
-static uint64_t next_deadline(Manager *m) {
-        uint64_t next = 0;
+static bool has_unsaved(const Manager *m) {
+        for (unsigned i = 0; i < m->jobs->len; i++)
+                if (((Job *) m->jobs->pdata[i])->unsaved)
+                        return true;
 
-        for (unsigned i = 0; i < m->jobs->len; i++) {
-                Job *job = m->jobs->pdata[i];
-
-                /* The one whose attempt runs is asked at its last look. */
-                if (!job_finished(job) && (!m->attempt || m->attempt->job != job) && job->record->expires != 0 &&
-                    (next == 0 || job->record->expires < next))
-                        next = job->record->expires;
-        }
-
-        return next;
+        return false;
 }
 
 static void run_queue(Manager *m) {
-        uint64_t deadline;
+        uint64_t next;
         Job *job;
 
         m->timer = sd_event_source_disable_unref(m->timer);
@@ -358,8 +423,13 @@ static void run_queue(Manager *m) {
                 if (!run_head(m, job))
                         break;
 
-        /* While an attempt runs, or behind a head without a timer, deadlines still count. */
-        deadline = next_deadline(m);
-        if (!m->timer && deadline != 0)
-                wake_at(m, deadline);
+        if (m->timer)
+                return;
+
+        /* While an attempt runs deadlines still count, and an end that is not on disk must get there. */
+        next = next_deadline(m);
+        if (has_unsaved(m) && !dispatch_store_is_good(m))
+                next = earlier(next, clock_realtime(&system_clock) + STORE_RETRY_USEC);
+        if (next != 0)
+                wake_at(m, next);
 }

@@ -79,8 +79,10 @@ const Catalogue *manager_catalogue(Manager *m) {
         CatalogueOptions options = catalogue_options(m);
         g_autofree char *stamp = catalogue_fingerprint(&options);
 
-        if (g_strcmp0(stamp, m->catalogue_stamp) != 0 && manager_load_catalogue(m) >= 0)
+        if (g_strcmp0(stamp, m->catalogue_stamp) != 0 && manager_load_catalogue(m) >= 0) {
                 manager_update_svn(m);
+                manager_tell(m, MANAGER_CHANGED_MODULE);
+        }
 
         return m->catalogue;
 }

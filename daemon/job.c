@@ -9,6 +9,7 @@ Job *job_new(JobRecord *record) {
 
         job->record = record;
         job->reason = g_strdup("");
+        job->waits_for = -1;
         return job;
 }
 
@@ -30,10 +31,10 @@ bool job_cancelable(const Job *job) {
         return job_may_finish(job->record->state, RESULT_CANCELLED, job->handed_over);
 }
 
-bool job_is_same_request(const Job *job, const char *to, uid_t uid, const JobOptions *options) {
+bool job_is_same_request(const Job *job, const char *seam_hash, uid_t uid, const JobOptions *options) {
         const JobOptions *own = &job->record->options;
 
-        return job->record->requester == uid && g_str_equal(job->record->to, to) &&
+        return job->record->requester == uid && g_str_equal(job->record->seam_hash, seam_hash) &&
                own->deadline == options->deadline && own->drain == options->drain && own->now == options->now &&
                own->ignore_activity == options->ignore_activity;
 }

@@ -14,6 +14,7 @@ typedef struct Job {
         double progress;        /* 0..1, of the running attempt */
         bool handed_over;       /* the kernel has the image: neither cancel nor deadline count any more */
         bool unsaved;           /* the last save failed: try again before anything else */
+        int waits_for;          /* the BlockerId that was logged last, -1: none */
 } Job;
 
 /* What changed, for whoever tells others about it. */
@@ -32,8 +33,8 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(Job, job_free)
 bool job_finished(const Job *job);
 bool job_cancelable(const Job *job);
 
-/* The same target, user and options, the reason apart. */
-bool job_is_same_request(const Job *job, const char *to, uid_t uid, const JobOptions *options);
+/* The same target (the image, not its version's name), user and options, the reason apart. */
+bool job_is_same_request(const Job *job, const char *seam_hash, uid_t uid, const JobOptions *options);
 
 /* Moves the job along one edge of the table; an edge that is not there is a bug and aborts. */
 void job_move(Job *job, JobEvent event);

@@ -213,42 +213,34 @@ static int serve(sd_event *event, Manager *manager) {
         if (r < 0)
                 return r;
 
+        /* The name first: what the start itself has to tell is heard by those who listen to it. Calls wait for the loop. */
         events = bus_events(bus);
-        r = manager_start(manager, &events);
+        r = bus_request_name(bus);
         if (r >= 0)
-                r = bus_request_name(bus);
+                r = manager_start(manager, &events);
         if (r < 0)
                 return r;
 
         sd_notify(false, "READY=1");
         r = sd_event_loop(event);
         sd_notify(false, "STOPPING=1");
-        return r < 0 ? log_error(r, "The event loop failed") : 0;
+        manager_stop(manager);
+        if (r < 0)
+                return log_error(r, "The event loop failed");
+        /* What sd_event_exit() was given: not 0 when the bus has gone, or a source has failed. */
+        return r > 0 ? log_error(ECONNRESET, "Stopping, to be started again with what was lost") : 0;
 }
 
-static int run(const Options *o) {
+/* Takes the configuration. */
+static int start(const Options *o, char **directories, Config *config) {
         g_autofree char *imports = g_build_filename(o->state, "images", NULL);
         g_autoptr(Manager) manager = NULL;
         g_autoptr(Roots) roots = NULL;
         g_autoptr(Store) store = NULL;
-        Config *config = NULL;
         sd_event *event = NULL;
         const char *path;
-        char **directories = NULL;
         ManagerOptions options;
         int r;
-
-        if (o->directories->len > 0) {
-                g_ptr_array_add(o->directories, NULL);
-                directories = (char **) o->directories->pdata;
-        }
-
-        r = load_config(o, directories, &config);
-        if (r < 0 || o->check_config) {
-                config_free(config);
-                return r;
-        }
-        log_set_level(o->log_level >= 0 ? o->log_level : config->log_level);
 
         r = roots_open(&o->roots, &roots, &path);
         if (r < 0)
@@ -275,6 +267,7 @@ static int run(const Options *o) {
                 .config_file = o->config,
                 .directories = directories,
                 .import_directory = imports,
+                .log_level = o->log_level,
         };
         r = manager_new(&options, &manager);
         if (r >= 0)
@@ -285,17 +278,37 @@ static int run(const Options *o) {
         return r;
 }
 
+/* Returns the exit status. */
+static int run(const Options *o) {
+        char **directories = NULL;
+        Config *config = NULL;
+        int r;
+
+        if (o->directories->len > 0) {
+                g_ptr_array_add(o->directories, NULL);
+                directories = (char **) o->directories->pdata;
+        }
+
+        r = load_config(o, directories, &config);
+        if (r == -EINVAL)
+                return EX_CONFIG;
+        if (r < 0 || o->check_config) {
+                config_free(config);
+                return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
+        }
+
+        log_set_level(o->log_level >= 0 ? o->log_level : config->log_level);
+        return start(o, directories, config) < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
+}
+
 int main(int argc, char *argv[]) {
         Options o = { .state = STATE_DIRECTORY, .directories = g_ptr_array_new(), .log_level = -1 };
-        int r;
+        int r, status;
 
         log_open();
         r = parse_options(argc, argv, &o);
-        if (r > 0)
-                r = run(&o);
-        else if (r < 0)
-                r = -EX_USAGE;
+        status = r > 0 ? run(&o) : r == 0 ? EXIT_SUCCESS : EX_USAGE;
         g_ptr_array_unref(o.directories);
 
-        return r >= 0 ? EXIT_SUCCESS : r == -EX_USAGE ? EX_USAGE : r == -EINVAL ? EX_CONFIG : EXIT_FAILURE;
+        return status;
 }

@@ -35,10 +35,15 @@ struct Manager {
         bool prepared;                  /* PrepareForUpdate(true) was sent */
         bool seen_busy;                 /* this kernel has answered busy in this boot */
         bool started;
+        unsigned untold;                /* ManagerChange that is still to be told */
         uint64_t hardware_read;         /* boottime usec of the last P-SEAMLDR calls */
+        uint64_t looked;                /* boottime usec of the last manager_observe() */
+        uint64_t store_tried;           /* boottime usec of the last failed write, 0: none */
+        int log_level;                  /* of the command line, -1: none */
         char last_version[VERSION_STRING_MAX];
 
         sd_event_source *kick;          /* deferred: run the queue */
+        sd_event_source *tell;          /* deferred: tell what has changed, together */
         sd_event_source *timer;         /* the next time something may change by itself */
         sd_event_source *forget;        /* when the oldest finished job stops being readable */
 };
@@ -66,6 +71,9 @@ void dispatch_kick(Manager *m);
 Job *dispatch_head(const Manager *m);
 void dispatch_moment(Manager *m, const Job *job, MomentFacts *ret, Evidence *evidence, char **foreign);
 void dispatch_gate(Manager *m, const Job *job, BlockerList *ret, Evidence *ret_evidence);
+bool dispatch_store_is_good(Manager *m);
+int dispatch_cancel(Manager *m, Job *job);              /* then dispatch_announce_end() */
+void dispatch_announce_end(Manager *m, Job *job);
 void dispatch_finish(Manager *m, Job *job, JobResult result, ErrorId error, const char *text);
 void dispatch_forget(Manager *m);
 

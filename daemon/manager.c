@@ -13,6 +13,9 @@
 /* Two reads of the P-SEAMLDR's values are never closer than this: each stops a CPU for long. */
 #define HARDWARE_READ_USEC (10 * USEC_PER_SEC)
 
+/* One look serves all properties that somebody reads together. */
+#define LOOK_USEC (200 * USEC_PER_MSEC)
+
 void failure_clear(Failure *failure) {
         g_free(failure->text);
         *failure = (Failure) {};
@@ -35,19 +38,42 @@ static void job_destroy(void *data) {
 }
 
 int manager_save(Manager *m, Job *job) {
+        bool again;
         int r;
 
         r = store_save_job(m->store, job->record);
+        again = job->unsaved;
         job->unsaved = r < 0;
-        if (r < 0)
+        if (r < 0 && !again)
                 log_full(LOG_ERR, r, FIELDS("MESSAGE_ID", MESSAGE_STORE_FAILED),
                          "Failed to save job %u (%s)", job->record->id, store_error(m->store));
         return r;
 }
 
-void manager_tell(Manager *m, unsigned changes) {
+static int on_tell(sd_event_source *source, void *userdata) {
+        Manager *m = userdata;
+        unsigned changes = m->untold;
+
+        m->untold = 0;
         if (m->started && changes != 0)
                 m->events.changed(changes, m->events.userdata);
+        return 0;
+}
+
+/* Together, in the next turn of the loop: what is noticed while a property is read must not be told in the middle of that. */
+void manager_tell(Manager *m, unsigned changes) {
+        int r = 0;
+
+        m->untold |= changes;
+        if (!m->started || m->untold == 0)
+                return;
+
+        if (!m->tell)
+                r = sd_event_add_defer(m->event, &m->tell, on_tell, m);
+        if (r >= 0)
+                r = sd_event_source_set_enabled(m->tell, SD_EVENT_ONESHOT);
+        if (r < 0)
+                log_error(r, "Failed to tell what has changed");
 }
 
 void manager_tell_job(Manager *m, Job *job, unsigned changes) {
@@ -102,7 +128,9 @@ static void record_external(Manager *m, const char *from, const char *to) {
         record_set(&record->why, "not by tdx-updated");
 
         r = store_save_job(m->store, record);
-        log_full(LOG_WARNING, r, FIELDS("MESSAGE_ID", MESSAGE_FOREIGN_UPDATE, FIELD_FROM, from, FIELD_TO, to),
+        if (r < 0)
+                log_error(r, "Failed to keep somebody else's update in the history");
+        log_full(LOG_WARNING, 0, FIELDS("MESSAGE_ID", MESSAGE_FOREIGN_UPDATE, FIELD_FROM, from, FIELD_TO, to),
                  "The TDX module was changed from %s to %s by somebody else", from, to);
 }
 
@@ -155,6 +183,7 @@ void manager_observe(Manager *m) {
         bool had_support = !host->unsupported, had_lost = host->lost;
         int error;
 
+        m->looked = clock_boottime(&system_clock);
         error = inventory_read(m->inventory);
         if (error == ENXIO && !had_lost)
                 manager_note_lost(m, "its version gives ENXIO");
@@ -165,6 +194,11 @@ void manager_observe(Manager *m) {
                 manager_read_hardware(m);
         if (had_support != !host->unsupported)
                 manager_tell(m, MANAGER_CHANGED_SUPPORT | MANAGER_CHANGED_MODULE | MANAGER_CHANGED_STATE);
+}
+
+void manager_look(Manager *m) {
+        if (m->started && !m->attempt && clock_boottime(&system_clock) >= m->looked + LOOK_USEC)
+                manager_observe(m);
 }
 
 /* What was known before this start: the running version, and whether the module is lost. */
@@ -201,6 +235,7 @@ int manager_new(const ManagerOptions *options, Manager **ret) {
         m->config_file = g_strdup(options->config_file);
         m->directories = g_strdupv(options->directories);
         m->import_directory = g_strdup(options->import_directory);
+        m->log_level = options->log_level;
         m->inventory = inventory_new(m->roots);
         m->jobs = g_ptr_array_new_with_free_func(job_destroy);
         m->aside = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free);
@@ -228,17 +263,32 @@ int manager_start(Manager *m, const ManagerEvents *events) {
         if (!*m->last_version && host->have_running)
                 remember_version(m);
 
+        m->started = true;
         r = recover_jobs(m);
         if (r < 0)
                 return r;
         if (error == ENXIO)
                 manager_note_lost(m, "its version gives ENXIO");
-        m->started = true;
         if (!m->attempt)
                 manager_observe(m);
         dispatch_forget(m);
         dispatch_kick(m);
         return 0;
+}
+
+void manager_stop(Manager *m) {
+        m->started = false;
+
+        /* Nothing was handed over: that is known now, and would have to be found out later. */
+        if (m->attempt && m->attempt->upload && !upload_handed_over(m->attempt->upload)) {
+                Job *job = m->attempt->job;
+
+                attempt_cancel(m);
+                job_move(job, JOB_EVENT_LOOK_FAILED);
+                (void) manager_save(m, job);
+        }
+        m->store_tried = 0;
+        (void) dispatch_store_is_good(m);
 }
 
 Manager *manager_free(Manager *m) {
@@ -247,6 +297,7 @@ Manager *manager_free(Manager *m) {
 
         attempt_free(m->attempt);
         sd_event_source_disable_unref(m->kick);
+        sd_event_source_disable_unref(m->tell);
         sd_event_source_disable_unref(m->timer);
         sd_event_source_disable_unref(m->forget);
         g_clear_pointer(&m->jobs, g_ptr_array_unref);
@@ -267,7 +318,7 @@ Manager *manager_free(Manager *m) {
 
 int manager_reload(Manager *m) {
         g_autoptr(GPtrArray) problems = NULL;
-        Config *config;
+        Config *config, *old;
         int r;
 
         r = config_load(m->config_file, m->directories, &config, &problems);
@@ -277,11 +328,19 @@ int manager_reload(Manager *m) {
                 return log_error(problems ? 0 : r, "The configuration is bad; the settings in force are kept") ?: r;
         }
 
-        config_free(m->config);
+        /* Both or neither: images that the new settings do not trust must not stay in the catalogue. */
+        old = m->config;
         m->config = config;
-        log_set_level(config->log_level);
-        (void) manager_load_catalogue(m);
+        if (manager_load_catalogue(m) < 0) {
+                m->config = old;
+                config_free(config);
+                return log_error(0, "The catalogue cannot be read with the new configuration; the settings in force are kept") ?: -EIO;
+        }
+
+        config_free(old);
+        log_set_level(m->log_level >= 0 ? m->log_level : m->config->log_level);
         manager_update_svn(m);
+        manager_tell(m, MANAGER_CHANGED_MODULE);
         log_info("The configuration was read again");
         dispatch_kick(m);
         return 0;

@@ -54,6 +54,7 @@ typedef struct ManagerOptions {
         const char *config_file;        /* for a reload; NULL: the usual ones */
         char **directories;             /* catalogue directories of the command line, or NULL */
         const char *import_directory;
+        int log_level;                  /* of the command line, over the configuration's; -1: none */
 } ManagerOptions;
 
 int manager_new(const ManagerOptions *options, Manager **ret);
@@ -62,6 +63,9 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(Manager, manager_free)
 
 /* Loads the queue, settles what a crash has left open, begins to work. After the events are set. */
 int manager_start(Manager *manager, const ManagerEvents *events);
+
+/* Drops what is staged, keeps what is open, tells nobody any more. The kernel goes on with what it has. */
+void manager_stop(Manager *manager);
 
 /* What is asked of a request. */
 typedef struct Request {
@@ -87,7 +91,7 @@ G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Plan, plan_clear)
 /* All of these: 0, or -errno with the failure set. */
 int manager_plan(Manager *manager, const Request *request, Plan *ret, Failure *failure);
 int manager_apply(Manager *manager, const Request *request, Job **ret, bool *ret_new, Failure *failure);
-int manager_cancel(Manager *manager, Job *job, Failure *failure);
+int manager_cancel(Manager *manager, Job *job, Failure *failure);       /* then manager_announce_end() */
 int manager_import(Manager *manager, int image_fd, int mapping_fd, const char *version, char **ret_version, Failure *failure);
 int manager_inspect(Manager *manager, int image_fd, Image **ret, Failure *failure);
 int manager_refresh(Manager *manager, Failure *failure);
@@ -95,6 +99,10 @@ int manager_history(Manager *manager, uint64_t since, uint32_t max, GPtrArray **
 
 /* The announcement of a new job, after whoever asked has been answered. */
 void manager_announce(Manager *manager, Job *job);
+void manager_announce_end(Manager *manager, Job *job);
+
+/* Before the module's or the host's properties are read: nothing in the kernel tells when they change. */
+void manager_look(Manager *manager);
 
 /* Reads the configuration again; the old one stays in force if the new one is bad. */
 int manager_reload(Manager *manager);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  * SPDX-FileCopyrightText: The tdx-updated authors */
-#include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/clock.h"
@@ -20,8 +20,8 @@ static bool attempt_is_open(const AttemptRecord *a) {
         return a && (a->outcome == OUTCOME_NONE || a->outcome == OUTCOME_STUCK);
 }
 
-static void close_attempt(AttemptRecord *a, Outcome outcome, const char *text) {
-        a->outcome = outcome;
+static void close_attempt(JobRecord *record, AttemptRecord *a, Outcome outcome, const char *text) {
+        job_record_set_outcome(record, a, outcome);
         record_set(&a->kernel_error, text);
 }
 
@@ -44,7 +44,13 @@ static void recover_after_reboot(Manager *m, Job *job, AttemptRecord *a) {
                 return;
         }
 
-        close_attempt(a, OUTCOME_INTERRUPTED, "the host was rebooted during the attempt");
+        if (!a->handing_over) {
+                close_attempt(job->record, a, OUTCOME_INTERRUPTED, "the host was rebooted before the image was handed over");
+                wait_again(m, job);
+                return;
+        }
+
+        close_attempt(job->record, a, OUTCOME_INTERRUPTED, "the host was rebooted during the attempt");
         dispatch_finish(m, job, RESULT_FAILED, ERROR_UPLOAD_FAILED,
                         "The host went down during the attempt, perhaps because of it; it is not repeated by itself");
 }
@@ -52,7 +58,7 @@ static void recover_after_reboot(Manager *m, Job *job, AttemptRecord *a) {
 static void recover_idle(Manager *m, Job *job, AttemptRecord *a, const UploadState *state, bool staged) {
         const HostFacts *host = inventory_facts(m->inventory);
         AttemptFacts facts = {
-                .handed_over = !staged,
+                .handed_over = a->handing_over && !staged,
                 .idle = true,
                 .error = state->error,
                 .stale_error = a->stale_error,
@@ -102,19 +108,24 @@ static void recover_attempt(Manager *m, Job *job) {
         }
 
         upload_read_state(m->roots, &state);
-        if (state.status && strcmp(state.status, "idle") != 0 && !inventory_facts(m->inventory)->lost) {
+        if (a->handing_over && state.status && strcmp(state.status, "idle") != 0 && !inventory_facts(m->inventory)->lost) {
                 log_info("Job %u: its update is still running, following it", job->record->id);
                 if (job->record->state == JOB_VERIFYING)
                         job_move(job, JOB_EVENT_RESUME);
+                /* Not followed, not ended: the next start tries again. */
                 if (attempt_resume(m, job) < 0)
-                        dispatch_finish(m, job, RESULT_FAILED, ERROR_IO, "The running update could not be followed; see the journal");
+                        (void) sd_event_exit(m->event, EXIT_FAILURE);
                 return;
         }
 
         /* Staged, not handed over: ours, since the write-ahead record is open. */
         staged = state.loading;
-        if (staged && upload_abort_staged(m->roots) < 0)
-                log_warning(0, "Job %u: failed to drop the image that it had staged, ignoring", job->record->id);
+        if (staged) {
+                int r = upload_abort_staged(m->roots);
+
+                if (r < 0)
+                        log_warning(r, "Job %u: failed to drop the image that it had staged, ignoring", job->record->id);
+        }
         log_info("Job %u: it was interrupted in an attempt; the kernel runs %s now", job->record->id,
                  inventory_facts(m->inventory)->have_running ? VERSION_STRING(inventory_facts(m->inventory)->running) : "no module");
         recover_idle(m, job, a, &state, staged);
@@ -124,7 +135,8 @@ static void adopt(Manager *m, GPtrArray *records) {
         while (records->len > 0) {
                 JobRecord *record = g_ptr_array_steal_index(records, 0);
 
-                if (manager_find_job(m, record->id)) {
+                /* Somebody else's update is history, it never was a job. */
+                if (record->external || manager_find_job(m, record->id)) {
                         job_record_free(record);
                         continue;
                 }

@@ -229,8 +229,8 @@ static Job *make_job(Manager *m, const Request *request, const Image *image) {
         record->options = request->options;
         record->created = clock_realtime(&system_clock);
         record->expires = request->options.deadline;
-        if (record->expires == 0 && m->config->default_deadline != UINT64_MAX)
-                record->expires = record->created + m->config->default_deadline;
+        if (record->expires == 0 && __builtin_add_overflow(record->created, m->config->default_deadline, &record->expires))
+                record->expires = 0; /* infinity, or as good as that */
         record_set(&record->from, VERSION_STRING(host->running));
         record_set(&record->to, VERSION_STRING(image_facts(image)->version));
         record_set(&record->unit, request->unit);
@@ -261,7 +261,7 @@ static int check_allowed(Manager *m, const Image *image, Failure *failure) {
 
 int manager_apply(Manager *m, const Request *request, Job **ret, bool *ret_new, Failure *failure) {
         g_autoptr(Job) job = NULL;
-        g_autofree char *token = NULL;
+        g_autofree char *token = NULL, *hash = NULL;
         Image *image;
         int r;
 
@@ -279,11 +279,11 @@ int manager_apply(Manager *m, const Request *request, Job **ret, bool *ret_new, 
                 return failure_set(failure, ERROR_PLAN_STALE,
                                    "The image, the running version or the configuration has changed since that plan; make a new one");
 
+        hash = manager_image_hash(image);
         for (unsigned i = 0; i < m->jobs->len; i++) {
                 Job *other = m->jobs->pdata[i];
 
-                if (!job_finished(other) &&
-                    job_is_same_request(other, VERSION_STRING(image_facts(image)->version), request->uid, &request->options)) {
+                if (!job_finished(other) && job_is_same_request(other, hash, request->uid, &request->options)) {
                         *ret = other;
                         return 0;
                 }
@@ -326,6 +326,12 @@ int manager_cancel(Manager *m, Job *job, Failure *failure) {
 
         if (m->attempt && m->attempt->job == job)
                 attempt_cancel(m);
-        dispatch_finish(m, job, RESULT_CANCELLED, ERROR_NONE, "Cancelled");
+        if (dispatch_cancel(m, job) < 0)
+                return failure_set(failure, ERROR_IO, "The end of job %u cannot be written to the database (%s), so it is not cancelled; "
+                                   "make room on its disk", job->record->id, store_error(m->store));
         return 0;
+}
+
+void manager_announce_end(Manager *m, Job *job) {
+        dispatch_announce_end(m, job);
 }

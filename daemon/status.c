@@ -5,7 +5,7 @@
 #include "base/clock.h"
 #include "manager-internal.h"
 
-/* What the properties of the manager say; nothing here changes anything. */
+/* What the properties of the manager say. */
 
 const char *manager_state(const Manager *m) {
         const HostFacts *host = manager_host(m);
@@ -70,8 +70,10 @@ void manager_blocked_by(Manager *m, BlockerList *ret) {
                 return;
         }
 
-        if (manager_plan(m, &request, &plan, &failure) < 0)
+        if (manager_plan(m, &request, &plan, &failure) < 0) {
+                blocker_list_add(ret, BLOCKER_NO_IMAGE, NULL, "%s", failure.text);
                 return;
+        }
         *ret = plan.blockers;
         plan.blockers = (BlockerList) {};
 }

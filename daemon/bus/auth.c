@@ -5,20 +5,29 @@
 
 #include <glib.h>
 
+#include "base/clock.h"
 #include "base/errors.h"
 #include "base/limit.h"
 #include "base/log.h"
+#include "base/util.h"
 #include "bus/auth.h"
+
+/* An answered query whose message never came back to the door (its object went away) is dropped after this. */
+#define ANSWER_LIFETIME_USEC (5 * USEC_PER_SEC)
 
 struct Auth {
         sd_bus *bus;
-        GHashTable *queries;            /* sd_bus_message -> Query */
+        GHashTable *queries;            /* sd_bus_message -> AuthAnswer */
 };
 
-typedef struct Query {
+/* A question to polkit, and later its answer. */
+typedef struct AuthAnswer {
         Auth *auth;
         sd_bus_message *message, *reply;
         sd_bus_slot *slot;
+        sd_bus_track *sender;           /* who has gone needs no answer */
+        uid_t uid;
+        uint64_t answered;              /* boottime usec, 0: not yet */
         char *action, *version;
 } Query;
 
@@ -26,6 +35,7 @@ static void query_free(void *data) {
         Query *q = data;
 
         sd_bus_slot_unref(q->slot);
+        sd_bus_track_unref(q->sender);
         sd_bus_message_unref(q->reply);
         sd_bus_message_unref(q->message);
         g_free(q->action);
@@ -51,6 +61,22 @@ Auth *auth_free(Auth *auth) {
         return NULL;
 }
 
+AuthAnswer *auth_take_answer(Auth *auth, sd_bus_message *message) {
+        Query *q = g_hash_table_lookup(auth->queries, message);
+
+        if (!q || !q->reply)
+                return NULL;
+
+        g_hash_table_steal(auth->queries, message);
+        return q;
+}
+
+AuthAnswer *auth_answer_free(AuthAnswer *answer) {
+        if (answer)
+                query_free(answer);
+        return NULL;
+}
+
 static int refuse(sd_bus_error *error, ErrorId id, const char *text) {
         return sd_bus_error_set(error, error_entry(id)->dbus_name, text);
 }
@@ -61,6 +87,7 @@ static int on_answer(sd_bus_message *reply, void *userdata, sd_bus_error *ignore
 
         q->reply = sd_bus_message_ref(reply);
         q->slot = sd_bus_slot_unref(q->slot);
+        q->answered = clock_boottime(&system_clock);
 
         r = sd_bus_message_rewind(q->message, true);
         if (r >= 0)
@@ -96,7 +123,7 @@ static int ask(Auth *auth, Query *q) {
         return r;
 }
 
-static int judge(Query *q, const char *action, const char *version, sd_bus_error *error) {
+static int judge(const Query *q, const char *action, const char *version, sd_bus_error *error) {
         int r, authorised, challenge;
 
         /* The same message can only ask for the same thing; if not, that is for somebody else. */
@@ -126,53 +153,101 @@ static int judge(Query *q, const char *action, const char *version, sd_bus_error
         return refuse(error, ERROR_ACCESS_DENIED, "polkit does not allow this; run it as root, or have a rule made for it");
 }
 
-int auth_is_root(sd_bus_message *message) {
+static int sender_uid(sd_bus_message *message, uid_t *ret) {
         sd_bus_creds *creds = NULL;
-        uid_t uid = UINT32_MAX;
         int r;
 
         r = sd_bus_query_sender_creds(message, SD_BUS_CREDS_EUID, &creds);
         if (r >= 0)
-                r = sd_bus_creds_get_euid(creds, &uid);
+                r = sd_bus_creds_get_euid(creds, ret);
         sd_bus_creds_unref(creds);
 
+        return r;
+}
+
+int auth_is_root(sd_bus_message *message) {
+        uid_t uid = UINT32_MAX;
+        int r;
+
+        r = sender_uid(message, &uid);
         return r < 0 ? r : uid == 0;
 }
 
-int auth_check(Auth *auth, sd_bus_message *message, const char *action, const char *version, sd_bus_error *error) {
-        Query *q = g_hash_table_lookup(auth->queries, message);
+static int on_sender_gone(sd_bus_track *track, void *userdata) {
+        Query *q = userdata;
+
+        g_hash_table_remove(q->auth->queries, q->message);
+        return 0;
+}
+
+static gboolean is_forgotten(void *key, void *value, void *userdata) {
+        const Query *q = value;
+        const uint64_t *now = userdata;
+
+        return q->answered != 0 && *now > q->answered + ANSWER_LIFETIME_USEC;
+}
+
+/* Nobody can take the places of all others: a person has one dialog open, a program few. */
+static bool may_ask(Auth *auth, uid_t uid) {
+        uint64_t now = clock_boottime(&system_clock);
+        GHashTableIter iter;
+        unsigned own = 0;
+        void *value;
+
+        g_hash_table_foreach_remove(auth->queries, is_forgotten, &now);
+        g_hash_table_iter_init(&iter, auth->queries);
+        while (g_hash_table_iter_next(&iter, NULL, &value))
+                if (((Query *) value)->uid == uid)
+                        own++;
+
+        return own < LIMIT_PENDING_AUTH_USER && g_hash_table_size(auth->queries) < LIMIT_PENDING_AUTH;
+}
+
+static int query_new(Auth *auth, sd_bus_message *message, uid_t uid, const char *action, const char *version) {
+        Query *q = g_new0(Query, 1);
         int r;
 
-        if (q && q->reply) {
-                r = judge(q, action, version, error);
-                g_hash_table_remove(auth->queries, message);
-                return r;
-        }
-        if (q)
-                return 0;
-
-        /* polkit would say yes to root without a look at any rule. */
-        r = auth_is_root(message);
-        if (r < 0)
-                return refuse(error, ERROR_ACCESS_DENIED, "The sender of the request has gone");
-        if (r > 0)
-                return 1;
-
-        if (g_hash_table_size(auth->queries) >= LIMIT_PENDING_AUTH)
-                return refuse(error, ERROR_LIMIT_EXCEEDED, "Too many requests wait for their authorisation; try again later");
-
-        q = g_new0(Query, 1);
         q->auth = auth;
+        q->uid = uid;
         q->message = sd_bus_message_ref(message);
         q->action = g_strdup(action);
         q->version = g_strdup(version);
-        r = ask(auth, q);
+        g_hash_table_insert(auth->queries, message, q);
+
+        r = sd_bus_track_new(auth->bus, &q->sender, on_sender_gone, q);
+        if (r >= 0)
+                r = sd_bus_track_add_sender(q->sender, message);
+        if (r >= 0)
+                r = ask(auth, q);
+        if (r < 0)
+                g_hash_table_remove(auth->queries, message);
+        return r;
+}
+
+int auth_check(Auth *auth, sd_bus_message *message, const AuthAnswer *answer, const char *action, const char *version,
+               sd_bus_error *error) {
+        uid_t uid = UINT32_MAX;
+        int r;
+
+        if (answer)
+                return judge(answer, action, version, error);
+        if (g_hash_table_contains(auth->queries, message))
+                return 0;
+
+        r = sender_uid(message, &uid);
+        if (r < 0)
+                return refuse(error, ERROR_ACCESS_DENIED, "The sender of the request has gone");
+        /* polkit would say yes to root without a look at any rule. */
+        if (uid == 0)
+                return 1;
+
+        if (!may_ask(auth, uid))
+                return refuse(error, ERROR_LIMIT_EXCEEDED, "Too many requests wait for their authorisation; answer or end the dialogs that are open");
+
+        r = query_new(auth, message, uid, action, version);
         if (r < 0) {
-                query_free(q);
                 log_error(r, "Failed to ask polkit");
                 return refuse(error, ERROR_ACCESS_DENIED, "polkit could not be asked, so the answer is no");
         }
-
-        g_hash_table_insert(auth->queries, message, q);
         return 0;
 }

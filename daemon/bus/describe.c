@@ -169,7 +169,7 @@ int describe_history(sd_bus_message *message, const JobRecord *j) {
         dict_string(&d, "signer", j->signer);
         if (j->have_svn_before)
                 dict_u32(&d, "svn-before", j->svn_before);
-        if (!j->external)
+        if (j->result == RESULT_SUCCESS && !j->external)
                 dict_u32(&d, "svn-after", j->svn_after);
         dict_string(&d, "evidence", j->evidence);
         dict_enter(&d, "suspect-guests", "aa{sv}");

@@ -9,7 +9,10 @@
 #include "bus/bus-internal.h"
 
 int bus_refuse(sd_bus_error *error, const Failure *failure) {
-        return sd_bus_error_set(error, error_entry(failure->id)->dbus_name, failure->text);
+        /* A text may quote, and cut, what somebody sent; a string that is not UTF-8 could not be sent at all. */
+        g_autofree char *text = g_utf8_make_valid(failure->text, -1);
+
+        return sd_bus_error_set(error, error_entry(failure->id)->dbus_name, text);
 }
 
 int bus_refuse_id(sd_bus_error *error, ErrorId id, const char *format, ...) {
@@ -40,13 +43,13 @@ static const Method *find_method(const Method *methods, const char *interface, c
 int door_on_call(sd_bus_message *message, void *userdata, sd_bus_error *error) {
         Bus *bus = userdata;
         const char *interface = sd_bus_message_get_interface(message), *member = sd_bus_message_get_member(message);
+        g_autoptr(AuthAnswer) answer = auth_take_answer(bus->auth, message);
         const char *action, *version = "";
-        const Method *method;
+        const Method *method = NULL;
         int r;
 
-        /* A call may leave the interface out; the vtable that led here has said which it is by its methods. */
-        method = find_method(manager_methods, interface ?: BUS_INTERFACE, member) ?:
-                 find_method(job_methods, interface ?: BUS_JOB_INTERFACE, member);
+        if (interface)
+                method = find_method(manager_methods, interface, member) ?: find_method(job_methods, interface, member);
         if (!method)
                 return bus_refuse_id(error, ERROR_ACCESS_DENIED, "%s is in no table of permissions, so nobody may call it", member);
 
@@ -58,7 +61,7 @@ int door_on_call(sd_bus_message *message, void *userdata, sd_bus_error *error) {
         }
 
         if (action) {
-                r = auth_check(bus->auth, message, action, version, error);
+                r = auth_check(bus->auth, message, answer, action, version, error);
                 if (r < 0)
                         return r;
                 if (r == 0)

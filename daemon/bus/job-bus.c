@@ -62,12 +62,17 @@ int job_bus_enumerate(sd_bus *bus, const char *path, void *userdata, char ***ret
 static int on_cancel(Bus *bus, sd_bus_message *message, sd_bus_error *error) {
         Job *job = job_of_path(bus, sd_bus_message_get_path(message));
         g_auto(Failure) failure = {};
+        int r;
 
         if (!job)
                 return bus_refuse_id(error, ERROR_NO_SUCH_JOB, "The job has gone meanwhile");
         if (manager_cancel(bus->manager, job, &failure) < 0)
                 return bus_refuse(error, &failure);
-        return sd_bus_reply_method_return(message, NULL);
+
+        /* The reply comes before the signals. */
+        r = sd_bus_reply_method_return(message, NULL);
+        manager_announce_end(bus->manager, job);
+        return r;
 }
 
 static int choose_cancel(Bus *bus, sd_bus_message *message, const char **ret_action, const char **ret_version, sd_bus_error *error) {
@@ -132,7 +137,7 @@ static int get_number(sd_bus *bus, const char *path, const char *interface, cons
         if (strcmp(property, "Deadline") == 0)
                 return sd_bus_message_append(reply, "t", job->record->expires);
         if (strcmp(property, "Attempts") == 0)
-                return sd_bus_message_append(reply, "u", job->record->attempts->len);
+                return sd_bus_message_append(reply, "u", job_record_n_attempts(job->record));
         return sd_bus_message_append(reply, "u", strcmp(property, "Id") == 0 ? job->record->id : (uint32_t) job->record->requester);
 }
 
@@ -162,7 +167,7 @@ const sd_bus_vtable job_vtable[] = {
         SD_BUS_METHOD("Cancel", NULL, NULL, door_on_call, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_SIGNAL_WITH_NAMES("Finished", "sa{sv}", SD_BUS_PARAM(result) SD_BUS_PARAM(details), 0),
         SD_BUS_PROPERTY("Id", "u", get_number, 0, CONST),
-        SD_BUS_PROPERTY("FromVersion", "s", get_text, 0, CONST),
+        SD_BUS_PROPERTY("FromVersion", "s", get_text, 0, TELLS),
         SD_BUS_PROPERTY("ToVersion", "s", get_text, 0, CONST),
         SD_BUS_PROPERTY("State", "s", get_text, 0, TELLS),
         SD_BUS_PROPERTY("Reason", "s", get_text, 0, TELLS),
@@ -190,6 +195,7 @@ void job_bus_changed(Bus *bus, Job *job, unsigned changes) {
                 { JOB_CHANGED_STATE, "Cancelable" },
                 { JOB_CHANGED_STATE, "NextAttempt" },
                 { JOB_CHANGED_PROGRESS, "Progress" },
+                { JOB_CHANGED_ATTEMPTS, "FromVersion" },
                 { JOB_CHANGED_ATTEMPTS, "Attempts" },
                 { JOB_CHANGED_ATTEMPTS, "AttemptLog" },
                 { JOB_CHANGED_ATTEMPTS, "Timings" },

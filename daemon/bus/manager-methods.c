@@ -11,8 +11,6 @@
 
 #define HISTORY_REPLY_MAX 1000U
 
-/* ---- methods ---- */
-
 static int reply_with(sd_bus_message *reply, int r) {
         if (r >= 0)
                 r = sd_bus_send(NULL, reply, NULL);
@@ -81,12 +79,17 @@ static int on_apply_version(Bus *bus, sd_bus_message *message, sd_bus_error *err
 static int choose_apply_version(Bus *bus, sd_bus_message *message, const char **ret_action, const char **ret_version,
                                 sd_bus_error *error) {
         Request request;
+        Version version;
         bool unsafe;
         int r;
 
         r = request_read(message, &request, &unsafe, error);
         if (r < 0)
                 return r;
+        /* Before a password is asked for, and before it stands in a dialog. */
+        if (*request.version && version_parse(request.version, &version) < 0)
+                return bus_refuse_id(error, ERROR_INVALID_ARGS, "\"%.32s\" is no version; write it as 1.5.06, or leave it out for the newest",
+                                     request.version);
 
         *ret_action = unsafe ? ACTION_APPLY_UNSAFE : ACTION_APPLY;
         *ret_version = request.version;

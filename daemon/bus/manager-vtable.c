@@ -4,11 +4,14 @@
 
 #include "bus/bus-internal.h"
 
-/* ---- properties ---- */
+static Manager *look(Bus *bus) {
+        manager_look(bus->manager);
+        return bus->manager;
+}
 
 static int get_text(sd_bus *bus, const char *path, const char *interface, const char *property, sd_bus_message *reply,
                     void *userdata, sd_bus_error *error) {
-        Manager *m = ((Bus *) userdata)->manager;
+        Manager *m = look(userdata);
         const HostFacts *host = manager_host(m);
         g_autofree char *owned = NULL;
         const char *text = "";
@@ -33,7 +36,7 @@ static int get_text(sd_bus *bus, const char *path, const char *interface, const 
 
 static int get_number(sd_bus *bus, const char *path, const char *interface, const char *property, sd_bus_message *reply,
                       void *userdata, sd_bus_error *error) {
-        const HostFacts *host = manager_host(((Bus *) userdata)->manager);
+        const HostFacts *host = manager_host(look(userdata));
         uint32_t number = 0;
 
         if (strcmp(property, "RemainingUpdates") == 0)
@@ -46,7 +49,7 @@ static int get_number(sd_bus *bus, const char *path, const char *interface, cons
 
 static int get_flag(sd_bus *bus, const char *path, const char *interface, const char *property, sd_bus_message *reply,
                     void *userdata, sd_bus_error *error) {
-        const HostFacts *host = manager_host(((Bus *) userdata)->manager);
+        const HostFacts *host = manager_host(look(userdata));
 
         return sd_bus_message_append(reply, "b", strcmp(property, "Lost") == 0 ? (int) host->lost : (int) !host->unsupported);
 }

@@ -12,6 +12,7 @@ static const struct {
         [BLOCKER_MODULE_LOST] = { "module-lost", SEVERITY_HARD, ERROR_MODULE_LOST },
         [BLOCKER_UNSUPPORTED] = { "unsupported", SEVERITY_HARD, ERROR_NOT_SUPPORTED },
         [BLOCKER_ALREADY_CURRENT] = { "already-current", SEVERITY_HARD, ERROR_ALREADY_CURRENT },
+        [BLOCKER_NO_IMAGE] = { "no-image", SEVERITY_HARD, ERROR_NO_SUCH_VERSION },
         [BLOCKER_IMAGE_INVALID] = { "image-invalid", SEVERITY_HARD, ERROR_IMAGE_INVALID },
         [BLOCKER_IMAGE_UNTRUSTED] = { "image-untrusted", SEVERITY_HARD, ERROR_IMAGE_UNTRUSTED },
         [BLOCKER_DOWNGRADE] = { "downgrade", SEVERITY_HARD, ERROR_DOWNGRADE },
@@ -33,6 +34,7 @@ static const struct {
         [BLOCKER_ACTIVITY_UNKNOWN] = { "activity-unknown", SEVERITY_WAIT, ERROR_NOT_SAFE },
         [BLOCKER_DRAINING] = { "draining", SEVERITY_WAIT, ERROR_NOT_SAFE },
         [BLOCKER_BACKOFF] = { "backoff", SEVERITY_WAIT, ERROR_BUSY },
+        [BLOCKER_FLEET_SLOT] = { "fleet-slot", SEVERITY_WAIT, ERROR_NOT_SAFE },
 };
 
 static const char *const severities[_SEVERITY_MAX] = {

@@ -19,6 +19,7 @@ typedef enum BlockerId {
         BLOCKER_MODULE_LOST,
         BLOCKER_UNSUPPORTED,
         BLOCKER_ALREADY_CURRENT,
+        BLOCKER_NO_IMAGE,
         BLOCKER_IMAGE_INVALID,
         BLOCKER_IMAGE_UNTRUSTED,
         BLOCKER_DOWNGRADE,
@@ -41,6 +42,7 @@ typedef enum BlockerId {
         BLOCKER_ACTIVITY_UNKNOWN,
         BLOCKER_DRAINING,
         BLOCKER_BACKOFF,
+        BLOCKER_FLEET_SLOT,     /* reserved: nothing raises it yet */
         _BLOCKER_MAX,
 } BlockerId;
 

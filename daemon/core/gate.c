@@ -123,7 +123,8 @@ static void check_image(const HostFacts *host, const ImageFacts *image, const Po
         if (image->verdict != IMAGE_OK) {
                 blocker_list_add(list,
                                  image->verdict == IMAGE_INVALID ? BLOCKER_IMAGE_INVALID : BLOCKER_IMAGE_UNTRUSTED,
-                                 NULL, "%s", image->verdict_text ?: "The image is not valid");
+                                 NULL, "The image %s: %s", image->verdict == IMAGE_INVALID ? "cannot be used" : "is not trusted",
+                                 image->verdict_text ?: "its check has failed");
                 /* Nothing else that it says can be relied on. */
                 return;
         }

@@ -68,15 +68,20 @@ Outcome outcome_classify(const AttemptFacts *f) {
 
         if (!f->idle)
                 return OUTCOME_STUCK;
-        if (f->version_error != 0 || !f->error)
+        if (f->version_error != 0)
                 return OUTCOME_FAILED;
 
         changed = version_compare(f->version, f->before) != 0;
-        if (f->error[0] == '\0' && changed)
-                return version_compare(f->version, f->target) == 0 ? OUTCOME_SUCCESS : OUTCOME_MISMATCH;
+        if (changed && (!f->error || f->error[0] == '\0')) {
+                if (version_compare(f->version, f->target) == 0)
+                        return OUTCOME_SUCCESS;
+                return f->error ? OUTCOME_MISMATCH : OUTCOME_FOREIGN;
+        }
         /* Our run failed, and yet the version moved. */
         if (changed)
                 return OUTCOME_FOREIGN;
+        if (!f->error)
+                return OUTCOME_FAILED;
         if (f->error[0] == '\0' || !run_took_place(f))
                 return OUTCOME_NOTHING;
 
@@ -93,9 +98,4 @@ int outcome_from_string(const char *name) {
                         return i;
 
         return -1;
-}
-
-bool outcome_retries(Outcome outcome) {
-        return outcome == OUTCOME_BUSY || outcome == OUTCOME_REFUSED ||
-               outcome == OUTCOME_ABORTED || outcome == OUTCOME_INTERRUPTED;
 }

@@ -29,9 +29,9 @@ typedef enum Outcome {
 } Outcome;
 
 typedef struct AttemptFacts {
-        bool handed_over;       /* our write of 0 to loading was accepted */
+        bool handed_over;       /* our write of 0 to loading was accepted, or may have been (after a crash) */
         int write_error;        /* positive errno of a write that failed, 0: none */
-        bool idle;              /* status was read as idle */
+        bool idle;              /* the kernel has ended: status was read as idle, or the interface has gone */
         bool ran;               /* status was seen as something else since the handover */
         const char *error;      /* as read at the end without newline, "" when empty, NULL when unreadable */
         const char *stale_error; /* as read before the attempt; NULL when not known */
@@ -51,6 +51,3 @@ const char *outcome_error_word(const char *error);
 
 const char *outcome_to_string(Outcome outcome);
 int outcome_from_string(const char *name);
-
-/* May another attempt follow by itself? (REFUSED only RefusedRetries= times.) */
-bool outcome_retries(Outcome outcome);

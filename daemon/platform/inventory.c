@@ -17,7 +17,7 @@ struct Inventory {
         const Roots *roots;
         HostFacts facts;
         CpuInfo cpuinfo;
-        unsigned cpuinfo_online;        /* as many CPUs were online when cpuinfo was read */
+        char *cpuinfo_online;           /* the list of online CPUs when cpuinfo was read */
         char *offline_text;
         char boot_id[40];
 };
@@ -47,6 +47,7 @@ Inventory *inventory_free(Inventory *inventory) {
 
         cpuinfo_clear(&inventory->cpuinfo);
         g_free(inventory->offline_text);
+        g_free(inventory->cpuinfo_online);
         g_free(inventory);
         return NULL;
 }
@@ -90,9 +91,10 @@ static void read_cpus(Inventory *inventory) {
         f->cpus_offline_text = inventory->offline_text;
 
         /* cpuinfo is long on large hosts, and its signatures change only with the set of CPUs. */
-        if (inventory->cpuinfo_online != f->cpus_online || f->cpus_online == 0 || f->n_cpus == 0) {
+        if (f->cpus_online == 0 || f->n_cpus == 0 || g_strcmp0(inventory->cpuinfo_online, online) != 0) {
                 cpuinfo_read(inventory->roots, &inventory->cpuinfo);
-                inventory->cpuinfo_online = f->cpus_online;
+                g_free(inventory->cpuinfo_online);
+                inventory->cpuinfo_online = g_steal_pointer(&online);
                 f->cpus = inventory->cpuinfo.signatures;
                 f->n_cpus = inventory->cpuinfo.n_signatures;
         }

@@ -27,6 +27,7 @@ struct Upload {
         uint64_t poll;                  /* usec */
         uint64_t handover;              /* boottime usec */
         bool stuck;
+        bool staged;                    /* all of it, and not handed over */
         char *told_status;              /* the last that progress was called with */
         double told_progress;
         UploadReport report;
@@ -41,7 +42,7 @@ void upload_state_clear(UploadState *state) {
 void upload_read_state(const Roots *roots, UploadState *ret) {
         uint64_t loading = 0;
 
-        *ret = (UploadState) {};
+        *ret = (UploadState) { .gone = faccessat(roots->sysfs_fd, ABI_UPLOAD, F_OK, 0) < 0 && errno == ENOENT };
         if (read_u64_at(roots->sysfs_fd, ABI_LOADING, &loading) >= 0)
                 ret->loading = loading == 1;
         (void) read_line_at(roots->sysfs_fd, ABI_STATUS, &ret->status);
@@ -61,27 +62,41 @@ static bool status_is_idle(const char *status) {
         return status && strcmp(status, ABI_STATUS_IDLE) == 0;
 }
 
-static int finish(Upload *u) {
+/* Takes @end, the state in which the end was seen: a second look could see somebody else's. */
+static int finish(Upload *u, UploadState *end) {
         UploadHandler handler = u->request.handler;
 
         u->source = sd_event_source_disable_unref(u->source);
         closep(&u->data_fd);
-        upload_state_clear(&u->report.end);
-        upload_read_state(u->request.roots, &u->report.end);
+        u->report.end = *end;
+        *end = (UploadState) {};
         handler.done(&u->report, handler.userdata);
         return 0;
 }
 
-/* Before the handover: whatever was staged is dropped, nothing has happened. */
-static int finish_staging(Upload *u, int error, const char *what) {
+/*
+ * Before the handover: nothing has happened. What was staged is dropped, if it is ours: @drop.
+ * A failure while somebody else's run is going on is that run's doing, and not the interface's.
+ */
+static int finish_staging(Upload *u, int error, const char *what, bool drop) {
+        g_auto(UploadState) state = {};
         int r;
+
+        upload_read_state(u->request.roots, &state);
+        if (error != 0 && state.status && !status_is_idle(state.status)) {
+                u->report.foreign = true;
+                error = EBUSY;
+                drop = false;
+        }
 
         u->report.write_error = error;
         u->report.write_what = what;
-        r = upload_abort_staged(u->request.roots);
-        if (r < 0)
-                log_warning(r, "Failed to drop the staged image, ignoring");
-        return finish(u);
+        if (drop && !state.gone) {
+                r = upload_abort_staged(u->request.roots);
+                if (r < 0)
+                        log_warning(r, "Failed to drop the staged image, ignoring");
+        }
+        return finish(u, &state);
 }
 
 /* Only what changed: the poll looks far more often than the kernel moves. */
@@ -117,9 +132,10 @@ static int on_poll(sd_event_source *source, uint64_t usec, void *userdata) {
         uint64_t waited = clock_boottime(&system_clock) - u->handover;
 
         upload_read_state(u->request.roots, &state);
-        if (status_is_idle(state.status)) {
+        /* The driver goes away only after its worker has ended. */
+        if (status_is_idle(state.status) || state.gone) {
                 u->report.kernel = waited;
-                return finish(u);
+                return finish(u, &state);
         }
 
         if (state.status) {
@@ -143,19 +159,62 @@ static int arm(Upload *u, sd_event_time_handler_t callback, uint64_t delay) {
 
         u->source = sd_event_source_disable_unref(u->source);
         r = sd_event_add_time_relative(u->request.event, &u->source, CLOCK_BOOTTIME, delay, delay / 8 + 1, callback, u);
-        if (r < 0)
-                return log_error(r, "Failed to arm the upload's timer");
-        return 0;
+        if (r < 0) {
+                /* Without its timer the kernel's work would go on unseen: a new daemon finds and follows it. */
+                log_error(r, "Failed to arm the upload's timer");
+                (void) sd_event_exit(u->request.event, EXIT_FAILURE);
+        }
+        return r;
+}
+
+/*
+ * Is what is staged what was staged by us? The kernel does not keep two writers apart: the last "1" throws the
+ * other's data away, and loading reads the same for both. data can be read back until it is handed over.
+ */
+static bool staged_is_ours(Upload *u) {
+        uint8_t ours[PAGE], theirs[PAGE];
+
+        for (uint64_t at = 0; at < u->request.size;) {
+                ssize_t n = pread(u->request.image_fd, ours, sizeof(ours), (off_t) at), k = 0;
+
+                if (n <= 0)
+                        return false;
+                while (k < n) {
+                        ssize_t got = pread(u->data_fd, theirs + k, (size_t) (n - k), (off_t) at + k);
+
+                        if (got <= 0)
+                                return false;
+                        k += got;
+                }
+                if (memcmp(ours, theirs, (size_t) n) != 0)
+                        return false;
+                at += (uint64_t) n;
+        }
+
+        return pread(u->data_fd, theirs, 1, (off_t) u->request.size) == 0;
 }
 
 static int hand_over(Upload *u) {
-        uint64_t look = clock_boottime(&system_clock);
+        UploadHandler *handler = &u->request.handler;
+        uint64_t look;
         int r;
 
-        r = u->request.handler.last_look(u->request.handler.userdata);
+        /* Everything that takes time comes before the look, so that as little as possible can happen after it. */
+        if (!staged_is_ours(u)) {
+                u->report.foreign = true;
+                return finish_staging(u, EBUSY, "keep its image (somebody else stages one)", false);
+        }
+        closep(&u->data_fd);
+        u->staged = true;
+        r = handler->before_look(handler->userdata);
+        if (r >= 0) {
+                look = clock_boottime(&system_clock);
+                r = handler->last_look(handler->userdata);
+        }
+        u->staged = false;
         if (r < 0) {
                 u->report.aborted = true;
-                return finish_staging(u, 0, NULL);
+                return finish_staging(u, 0, NULL, true);
         }
 
         /*
@@ -166,7 +225,7 @@ static int hand_over(Upload *u) {
         u->handover = clock_boottime(&system_clock);
         u->report.look_to_handover = u->handover - look;
         if (r < 0)
-                return finish_staging(u, -r, "hand the image over");
+                return finish_staging(u, -r, "hand the image over", true);
 
         u->report.handed_over = true;
         u->poll = POLL_FIRST_USEC;
@@ -196,12 +255,12 @@ static int on_stage(sd_event_source *source, void *userdata) {
                 ssize_t n = pread(u->request.image_fd, page, want, (off_t) u->offset);
 
                 if (n <= 0)
-                        return finish_staging(u, n < 0 ? errno : ENODATA, "read the verified copy of the image");
+                        return finish_staging(u, n < 0 ? errno : ENODATA, "read the verified copy of the image", true);
                 n = pwrite(u->data_fd, page, (size_t) n, (off_t) u->offset);
                 if (n < 0 && errno == EINTR)
                         continue;
                 if (n <= 0)
-                        return finish_staging(u, n < 0 ? errno : EIO, "stage the image");
+                        return finish_staging(u, n < 0 ? errno : EIO, "stage the image", true);
                 u->offset += (uint64_t) n;
         }
 
@@ -210,7 +269,6 @@ static int on_stage(sd_event_source *source, void *userdata) {
                 return stage_next(u);
 
         u->source = sd_event_source_disable_unref(u->source);
-        closep(&u->data_fd);
         return hand_over(u);
 }
 
@@ -224,21 +282,18 @@ static int on_begin(sd_event_source *source, void *userdata) {
 
         r = write_string_at(fd, ABI_LOADING, ABI_LOADING_START);
         if (r < 0)
-                return finish_staging(u, -r, "start the upload");
+                return finish_staging(u, -r, "start the upload", false);
 
         /*
          * The write "succeeds" and is ignored while a run is in progress, or for ever after a
          * refusal by an LSM or a failed allocation (sysfs.c): only reading it back tells.
          */
-        if (read_u64_at(fd, ABI_LOADING, &loading) < 0 || loading != 1) {
-                u->report.write_error = EPROTO;
-                u->report.write_what = "start the upload (the interface ignores it; reload the tdx_host driver, or reboot)";
-                return finish(u);
-        }
+        if (read_u64_at(fd, ABI_LOADING, &loading) < 0 || loading != 1)
+                return finish_staging(u, EPROTO, "start the upload (the interface ignores it; reload the tdx_host driver, or reboot)", false);
 
-        u->data_fd = openat(fd, ABI_DATA, O_WRONLY | O_CLOEXEC);
+        u->data_fd = openat(fd, ABI_DATA, O_RDWR | O_CLOEXEC);
         if (u->data_fd < 0)
-                return finish_staging(u, errno, "open the upload's data file");
+                return finish_staging(u, errno, "open the upload's data file", true);
 
         return stage_next(u);
 }
@@ -270,7 +325,7 @@ Upload *upload_free(Upload *u) {
         if (!u)
                 return NULL;
 
-        if (u->data_fd >= 0)
+        if (u->data_fd >= 0 || u->staged)
                 (void) upload_abort_staged(u->request.roots);
 
         sd_event_source_disable_unref(u->source);

@@ -16,6 +16,7 @@ typedef struct Upload Upload;
 
 /* What the interface says right now. */
 typedef struct UploadState {
+        bool gone;              /* the interface is not there */
         bool loading;           /* somebody has begun to stage an image */
         char *status;           /* "idle", ...; NULL when unreadable */
         char *error;            /* "" when empty, NULL when unreadable (EBUSY while not idle) */
@@ -34,6 +35,7 @@ typedef struct UploadReport {
         bool handed_over;
         bool aborted;           /* the last look said no; the staged image was dropped */
         bool ran;
+        bool foreign;           /* somebody else used the interface meanwhile; what is staged is not ours */
         int write_error;        /* positive errno */
         const char *write_what; /* which write failed, for people */
         char *last_status;      /* the last word that was not idle, "" for none */
@@ -42,7 +44,9 @@ typedef struct UploadReport {
 } UploadReport;
 
 typedef struct UploadHandler {
-        /* All sources are staged; return >= 0 to hand the image over, < 0 to drop it. */
+        /* The image is staged, and is not looked at any more: what has to be kept before the look. < 0: drop it. */
+        int (*before_look)(void *userdata);
+        /* >= 0 to hand the image over, < 0 to drop it. */
         int (*last_look)(void *userdata);
         /* @progress 0..1; at most one call a change. */
         void (*progress)(const char *status, double progress, void *userdata);

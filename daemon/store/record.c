@@ -45,12 +45,16 @@ JobRecord *job_record_free(JobRecord *r) {
 AttemptRecord *job_record_add_attempt(JobRecord *record) {
         AttemptRecord *a = g_new0(AttemptRecord, 1);
 
-        a->number = record->attempts->len + 1;
+        a->number = job_record_n_attempts(record) + 1;
         a->status = g_strdup("");
         a->kernel_error = g_strdup("");
         a->boot_id = g_strdup("");
         a->stale_error = g_strdup("");
+
+        if (record->attempts->len >= ATTEMPTS_KEPT)
+                g_ptr_array_remove_index(record->attempts, 1);
         g_ptr_array_add(record->attempts, a);
+        record->outcomes[OUTCOME_NONE]++;
 
         return a;
 }
@@ -59,14 +63,21 @@ AttemptRecord *job_record_last_attempt(const JobRecord *record) {
         return record->attempts->len > 0 ? record->attempts->pdata[record->attempts->len - 1] : NULL;
 }
 
-unsigned job_record_count_outcome(const JobRecord *record, Outcome outcome) {
-        unsigned n = 0;
+uint32_t job_record_n_attempts(const JobRecord *record) {
+        const AttemptRecord *last = job_record_last_attempt(record);
 
-        for (unsigned i = 0; i < record->attempts->len; i++)
-                if (((AttemptRecord *) record->attempts->pdata[i])->outcome == outcome)
-                        n++;
+        return last ? last->number : 0;
+}
 
-        return n;
+void job_record_set_outcome(JobRecord *record, AttemptRecord *attempt, Outcome outcome) {
+        record->outcomes[attempt->outcome]--;
+        attempt->outcome = outcome;
+        record->outcomes[outcome]++;
+}
+
+void job_record_drop_last_attempt(JobRecord *record) {
+        record->outcomes[job_record_last_attempt(record)->outcome]--;
+        g_ptr_array_remove_index(record->attempts, record->attempts->len - 1);
 }
 
 void record_set(char **field, const char *value) {

@@ -24,6 +24,7 @@ typedef struct AttemptRecord {
         uint64_t look_to_handover, kernel, verify, total; /* usec, 0: not reached */
         /* What recovery after a crash needs to know. */
         char *boot_id;
+        bool handing_over;              /* on disk before the last look: from here on the kernel may have the image */
         char *stale_error;
         Version before;
         bool have_remaining;
@@ -55,8 +56,13 @@ typedef struct JobRecord {
         uint16_t svn_before, svn_after;
         char *evidence;                 /* tier and text of the last look */
         bool external;                  /* somebody else's update that was noticed */
-        GPtrArray *attempts;            /* of AttemptRecord */
+        GPtrArray *attempts;            /* of AttemptRecord: the first and the last ATTEMPTS_KEPT - 1 */
+        unsigned outcomes[_OUTCOME_MAX]; /* how many attempts ended so, those that are not kept too */
+        uint32_t saved_attempts;        /* the store's: attempts up to this number are on disk as they are */
 } JobRecord;
+
+/* A host can be busy for weeks; what is kept in memory and sent around is bounded. */
+#define ATTEMPTS_KEPT 64U
 
 JobRecord *job_record_new(void);
 JobRecord *job_record_free(JobRecord *record);
@@ -65,7 +71,13 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(JobRecord, job_record_free)
 /* Appends one and returns it; the record owns it. */
 AttemptRecord *job_record_add_attempt(JobRecord *record);
 AttemptRecord *job_record_last_attempt(const JobRecord *record);        /* NULL: none */
-unsigned job_record_count_outcome(const JobRecord *record, Outcome outcome);
+uint32_t job_record_n_attempts(const JobRecord *record);                /* those that are not kept too */
+
+/* The one way to set an attempt's outcome: it is counted. */
+void job_record_set_outcome(JobRecord *record, AttemptRecord *attempt, Outcome outcome);
+
+/* For an attempt that was never begun. */
+void job_record_drop_last_attempt(JobRecord *record);
 
 /* "" for NULL; frees what was there. */
 void record_set(char **field, const char *value);

@@ -30,6 +30,7 @@ static const char *const steps[] = {
         "  look_to_handover INTEGER NOT NULL, kernel INTEGER NOT NULL, verify INTEGER NOT NULL, total INTEGER NOT NULL,"
         "  boot_id TEXT NOT NULL, stale_error TEXT NOT NULL, before_version TEXT NOT NULL,"
         "  have_remaining INTEGER NOT NULL, remaining INTEGER NOT NULL, size INTEGER NOT NULL,"
+        "  handing_over INTEGER NOT NULL,"
         "  PRIMARY KEY (job, number)"
         ") STRICT, WITHOUT ROWID;"
         "CREATE TABLE fact (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;",

@@ -3,8 +3,12 @@
 #include <errno.h>
 #include <string.h>
 
+#include "base/log.h"
 #include "store/schema.h"
 #include "store/store.h"
+
+/* A row that SQLite can read and we cannot; no function that is called here returns it. */
+#define UNKNOWN_WORD SQLITE_MISMATCH
 
 struct Store {
         sqlite3 *db;
@@ -40,6 +44,7 @@ static int to_errno(int code) {
                 return -EBUSY;
         case SQLITE_CORRUPT:
         case SQLITE_NOTADB:
+        case UNKNOWN_WORD:
                 return -EUCLEAN;
         case SCHEMA_TOO_NEW:
                 return -ENOTUNIQ;
@@ -127,16 +132,26 @@ static int run(Statement *s) {
         "error_name, error_text, created, finished, next_attempt, expires, seam_hash, signer, have_svn_before, svn_before, " \
         "svn_after, evidence, external"
 
-/* The whole row, and its attempts go with the old one (ON DELETE CASCADE): save_job() writes them all. */
+#define SAME(column) column " = excluded." column
+#define SAME2(a, b) SAME(a) ", " SAME(b)
+#define SAME4(a, b, c, d) SAME2(a, b) ", " SAME2(c, d)
+
 static int write_job(Store *store, const JobRecord *j, uint32_t *ret_id) {
         _cleanup_statement_ Statement *s = NULL;
         int r;
 
         r = sqlite3_prepare_v2(store->db,
-                               "INSERT OR REPLACE INTO job (id, " JOB_COLUMNS ") VALUES "
+                               "INSERT INTO job (id, " JOB_COLUMNS ") VALUES "
                                "(:id, :from, :to, :requester, :unit, :why, :deadline, :drain, :now, :ignore, :state, :result, "
                                ":error_name, :error_text, :created, :finished, :next, :expires, :hash, :signer, :have_svn, :svn_before, "
-                               ":svn_after, :evidence, :external)",
+                               ":svn_after, :evidence, :external) "
+                               "ON CONFLICT (id) DO UPDATE SET "
+                               SAME4("from_version", "to_version", "requester", "unit") ", "
+                               SAME4("why", "deadline", "drain", "now") ", "
+                               SAME4("ignore_activity", "state", "result", "error_name") ", "
+                               SAME4("error_text", "created", "finished", "next_attempt") ", "
+                               SAME4("expires", "seam_hash", "signer", "have_svn_before") ", "
+                               SAME4("svn_before", "svn_after", "evidence", "external"),
                                -1, &s, NULL);
         if (r != SQLITE_OK)
                 return r;
@@ -181,7 +196,7 @@ static int write_attempt(Store *store, uint32_t job, const AttemptRecord *a) {
         r = sqlite3_prepare_v2(store->db,
                                "INSERT OR REPLACE INTO attempt VALUES (:job, :number, :started, :outcome, :status, "
                                ":kernel_error, :look, :kernel, :verify, :total, :boot, :stale, :before, "
-                               ":have_remaining, :remaining, :size)", -1, &s, NULL);
+                               ":have_remaining, :remaining, :size, :handing_over)", -1, &s, NULL);
         if (r != SQLITE_OK)
                 return r;
 
@@ -201,6 +216,7 @@ static int write_attempt(Store *store, uint32_t job, const AttemptRecord *a) {
         bind_int(s, ":have_remaining", a->have_remaining);
         bind_int(s, ":remaining", a->remaining);
         bind_int(s, ":size", a->size);
+        bind_int(s, ":handing_over", a->handing_over);
 
         return run(s);
 }
@@ -223,8 +239,13 @@ static int save_job(Store *store, const JobRecord *record, uint32_t *ret_id) {
         r = sqlite3_exec(store->db, "BEGIN IMMEDIATE", NULL, NULL, NULL);
         if (r == SQLITE_OK)
                 r = write_job(store, record, ret_id);
-        for (unsigned i = 0; r == SQLITE_OK && i < record->attempts->len; i++)
-                r = write_attempt(store, *ret_id, record->attempts->pdata[i]);
+        /* Only the last one still changes. */
+        for (unsigned i = 0; r == SQLITE_OK && i < record->attempts->len; i++) {
+                const AttemptRecord *a = record->attempts->pdata[i];
+
+                if (a->number >= record->saved_attempts)
+                        r = write_attempt(store, *ret_id, a);
+        }
         if (r == SQLITE_OK && record->state == JOB_FINISHED)
                 r = prune_history(store);
         if (r == SQLITE_OK)
@@ -252,6 +273,7 @@ int store_save_job(Store *store, JobRecord *record) {
         }
 
         record->id = id;
+        record->saved_attempts = job_record_n_attempts(record);
         return 0;
 }
 
@@ -278,7 +300,7 @@ static int read_attempts(Store *store, JobRecord *j) {
         int r;
 
         r = sqlite3_prepare_v2(store->db, "SELECT number, started, outcome, status, kernel_error, look_to_handover, kernel, verify, "
-                                          "total, boot_id, stale_error, before_version, have_remaining, remaining, size "
+                                          "total, boot_id, stale_error, before_version, have_remaining, remaining, size, handing_over "
                                           "FROM attempt WHERE job = :job ORDER BY number", -1, &s, NULL);
         if (r != SQLITE_OK)
                 return r;
@@ -292,8 +314,8 @@ static int read_attempts(Store *store, JobRecord *j) {
                 a->started = take_int(s, &c);
                 outcome = take_word(s, &c, outcome_from_string);
                 if (outcome < 0)
-                        return SQLITE_CORRUPT;
-                a->outcome = (Outcome) outcome;
+                        return UNKNOWN_WORD;
+                job_record_set_outcome(j, a, (Outcome) outcome);
                 take_text(s, &c, &a->status);
                 take_text(s, &c, &a->kernel_error);
                 a->look_to_handover = take_int(s, &c);
@@ -303,11 +325,13 @@ static int read_attempts(Store *store, JobRecord *j) {
                 take_text(s, &c, &a->boot_id);
                 take_text(s, &c, &a->stale_error);
                 if (version_parse((const char *) sqlite3_column_text(s, c++) ?: "", &a->before) < 0)
-                        return SQLITE_CORRUPT;
+                        return UNKNOWN_WORD;
                 a->have_remaining = take_int(s, &c) != 0;
                 a->remaining = (uint32_t) take_int(s, &c);
                 a->size = take_int(s, &c);
+                a->handing_over = take_int(s, &c) != 0;
         }
+        j->saved_attempts = job_record_n_attempts(j);
 
         return r == SQLITE_DONE ? SQLITE_OK : r;
 }
@@ -329,7 +353,7 @@ static int read_job(Store *store, Statement *s, JobRecord **ret) {
         state = take_word(s, &c, job_state_from_string);
         result = take_word(s, &c, job_result_from_string);
         if (state < 0 || result < 0)
-                return SQLITE_CORRUPT;
+                return UNKNOWN_WORD;
         j->state = (JobState) state;
         j->result = (JobResult) result;
         take_text(s, &c, &j->error_name);
@@ -356,7 +380,8 @@ static void record_destroy(void *data) {
         job_record_free(data);
 }
 
-static int read_jobs(Store *store, Statement *s, GPtrArray **ret) {
+/* A finished job that cannot be read is a gap in the history; an unfinished one must not be guessed at. */
+static int read_jobs(Store *store, Statement *s, bool skip_unreadable, GPtrArray **ret) {
         g_autoptr(GPtrArray) jobs = g_ptr_array_new_with_free_func(record_destroy);
         int r;
 
@@ -364,8 +389,16 @@ static int read_jobs(Store *store, Statement *s, GPtrArray **ret) {
                 JobRecord *j;
 
                 r = read_job(store, s, &j);
-                if (r != SQLITE_OK)
-                        return fail(store, r);
+                if (r == UNKNOWN_WORD && skip_unreadable) {
+                        log_warning(0, "Job %d is in the history with words that are not known, leaving it out", sqlite3_column_int(s, 0));
+                        continue;
+                }
+                if (r != SQLITE_OK) {
+                        r = fail(store, r);
+                        g_free(store->error);
+                        store->error = g_strdup_printf("job %d cannot be read", sqlite3_column_int(s, 0));
+                        return r;
+                }
                 g_ptr_array_add(jobs, j);
         }
         if (r != SQLITE_DONE)
@@ -380,7 +413,7 @@ int store_load_unfinished(Store *store, GPtrArray **ret) {
         int r;
 
         r = sqlite3_prepare_v2(store->db, "SELECT id, " JOB_COLUMNS " FROM job WHERE state <> 'finished' ORDER BY id", -1, &s, NULL);
-        return r == SQLITE_OK ? read_jobs(store, s, ret) : fail(store, r);
+        return r == SQLITE_OK ? read_jobs(store, s, false, ret) : fail(store, r);
 }
 
 int store_load_history(Store *store, uint64_t since, uint32_t max, GPtrArray **ret) {
@@ -393,7 +426,7 @@ int store_load_history(Store *store, uint64_t since, uint32_t max, GPtrArray **r
                 return fail(store, r);
         bind_int(s, ":since", MIN(since, (uint64_t) INT64_MAX));
         bind_int(s, ":max", max);
-        return read_jobs(store, s, ret);
+        return read_jobs(store, s, true, ret);
 }
 
 int store_load_job(Store *store, uint32_t id, JobRecord **ret) {
@@ -405,7 +438,7 @@ int store_load_job(Store *store, uint32_t id, JobRecord **ret) {
         if (r != SQLITE_OK)
                 return fail(store, r);
         bind_int(s, ":id", id);
-        r = read_jobs(store, s, &jobs);
+        r = read_jobs(store, s, false, &jobs);
         if (r < 0)
                 return r;
         if (jobs->len == 0)

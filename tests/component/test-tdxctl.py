@@ -243,7 +243,7 @@ def test_plan(daemon, run):
 BLOCKED = {
     "module-lost": 71, "unsupported": 69, "already-current": 0, "image-invalid": 65, "image-untrusted": 65, "downgrade": 76,
     "incompatible-module": 76, "incompatible-seamldr": 76, "incompatible-cpu": 76, "svn-lower": 76, "no-budget": 73,
-    "debug-image": 76, "stepping-unlisted": 76, "reserve": 73, "of-the-future": 76,
+    "debug-image": 76, "no-image": 66, "stepping-unlisted": 76, "reserve": 73, "of-the-future": 76,
 }
 
 

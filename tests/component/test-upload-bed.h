@@ -26,7 +26,7 @@
 #define BOUND (20 * USEC_PER_SEC)
 
 typedef struct Seen {
-        unsigned looks, stucks, dones, progresses;
+        unsigned befores, looks, stucks, dones, progresses;
         int look_result;
         bool repeated, backwards, out_of_range;
         double last;
@@ -165,6 +165,11 @@ static inline void bed_free(Bed **bp) {
 
 #define _cleanup_bed_ __attribute__((cleanup(bed_free)))
 
+static inline int on_before_look(void *userdata) {
+        assert_int_equal(((Bed *) userdata)->seen.befores++, ((Bed *) userdata)->seen.looks); /* once, before the look */
+        return 0;
+}
+
 static inline int on_last_look(void *userdata) {
         Bed *b = userdata;
         g_auto(UploadState) state = {};
@@ -198,8 +203,7 @@ static inline void on_done(const UploadReport *report, void *userdata) {
         Bed *b = userdata;
         Seen *s = &b->seen;
 
-        s->dones++;
-        s->report = *report;
+        s->dones++, s->report = *report;
         s->report.last_status = g_strdup(report->last_status);
         s->report.end.status = g_strdup(report->end.status);
         s->report.end.error = g_strdup(report->end.error);
@@ -211,7 +215,7 @@ static inline void start(Bed *b, int image_fd, uint64_t timeout) {
         int look_result = b->seen.look_result;
         UploadRequest request = {
                 .event = b->event, .roots = b->roots, .image_fd = image_fd, .size = b->image_size, .timeout = timeout,
-                .handler = { on_last_look, on_progress, on_stuck, on_done, b },
+                .handler = { on_before_look, on_last_look, on_progress, on_stuck, on_done, b },
         };
 
         seen_clear(&b->seen);

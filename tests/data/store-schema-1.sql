@@ -23,6 +23,7 @@ CREATE TABLE attempt (
   look_to_handover INTEGER NOT NULL, kernel INTEGER NOT NULL, verify INTEGER NOT NULL, total INTEGER NOT NULL,
   boot_id TEXT NOT NULL, stale_error TEXT NOT NULL, before_version TEXT NOT NULL,
   have_remaining INTEGER NOT NULL, remaining INTEGER NOT NULL, size INTEGER NOT NULL,
+  handing_over INTEGER NOT NULL,
   PRIMARY KEY (job, number)
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE fact (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
@@ -39,11 +40,11 @@ INSERT INTO job (id, from_version, to_version, requester, unit, why, deadline, d
    1700000010000000, 0, 0, 1700003600000000, '', '', 1, 261, 267, '', 0);
 INSERT INTO attempt VALUES
   (3, 1, 1700000000500000, 'success', 'transferring', '', 250, 2100000, 900, 2102000,
-   '01234567-89ab-cdef-0123-456789abcdef', '', '1.5.01', 1, 10, 430080),
+   '01234567-89ab-cdef-0123-456789abcdef', '', '1.5.01', 1, 10, 430080, 1),
   (4, 1, 1700000010500000, 'busy', 'transferring', 'transferring:device-busy', 300, 90000, 0, 91000,
-   '01234567-89ab-cdef-0123-456789abcdef', '', '1.5.05', 1, 9, 483328),
+   '01234567-89ab-cdef-0123-456789abcdef', '', '1.5.05', 1, 9, 483328, 1),
   (4, 2, 1700000010900000, '', '', '', 0, 0, 0, 0,
-   '01234567-89ab-cdef-0123-456789abcdef', 'transferring:device-busy', '1.5.05', 1, 9, 483328);
+   '01234567-89ab-cdef-0123-456789abcdef', 'transferring:device-busy', '1.5.05', 1, 9, 483328, 1);
 INSERT INTO fact VALUES ('last-version', '1.5.05'), ('last-boot', '01234567-89ab-cdef-0123-456789abcdef');
 PRAGMA user_version = 1;
 COMMIT;

@@ -317,6 +317,9 @@ static const struct {
         { BLOCKER_OUTSIDE_WINDOW, "outside-window", "wait", ERROR_NOT_SAFE },
         { BLOCKER_BACKOFF, "backoff", "wait", ERROR_BUSY },
         { BLOCKER_STORE_FAILED, "store-failed", "wait", ERROR_NOT_SAFE },
+        { BLOCKER_FLEET_SLOT, "fleet-slot", "wait", ERROR_NOT_SAFE },
+        /* Apply's NoSuchVersion, for BlockedBy. */
+        { BLOCKER_NO_IMAGE, "no-image", "hard", ERROR_NO_SUCH_VERSION },
         /* Of section 5: the upload interface is busy with somebody else's upload. */
         { BLOCKER_FOREIGN_UPLOAD, "foreign-upload", "wait", ERROR_BUSY },
 };

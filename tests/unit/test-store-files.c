@@ -122,19 +122,41 @@ static void test_damaged(void **state) {
 
 /* A word that this version does not know is not taken for another one. */
 static void test_unknown_words(void **state) {
+        _cleanup_tree_ Tree t = tree_new();
+        g_autofree char *path = database_path(&t);
+
+        make_database(path);
+        run_sql(path, "UPDATE job SET state = 'dreaming' WHERE id = 7");
+        check_damaged(path);
+}
+
+static unsigned count_history(const char *path) {
+        g_autoptr(GPtrArray) jobs = NULL, unfinished = NULL;
+        g_autoptr(Store) store = open_ok(path);
+
+        assert_int_equal(store_load_unfinished(store, &unfinished), 0);
+        assert_int_equal(store_load_history(store, 0, UINT32_MAX, &jobs), 0);
+        return jobs->len;
+}
+
+/* In a finished job it is a gap in the history, and no reason not to start. */
+static void test_unknown_words_in_history(void **state) {
         static const char *const changes[] = {
-                "UPDATE job SET state = 'dreaming' WHERE id = 7", "UPDATE job SET result = 'perhaps' WHERE id = 6",
-                "INSERT INTO attempt VALUES (1, 1, 0, 'maybe', '', '', 0, 0, 0, 0, '', '', '1.5.05', 0, 0, 0)",
-                "INSERT INTO attempt VALUES (1, 1, 0, 'busy', '', '', 0, 0, 0, 0, '', '', 'old', 0, 0, 0)",
+                "UPDATE job SET result = 'perhaps' WHERE id = 7",
+                "INSERT INTO attempt VALUES (7, 99, 0, 'maybe', '', '', 0, 0, 0, 0, '', '', '1.5.05', 0, 0, 0, 0)",
+                "INSERT INTO attempt VALUES (7, 99, 0, 'busy', '', '', 0, 0, 0, 0, '', '', 'old', 0, 0, 0, 0)",
         };
 
         for (size_t i = 0; i < G_N_ELEMENTS(changes); i++) {
                 _cleanup_tree_ Tree t = tree_new();
                 g_autofree char *path = database_path(&t);
 
+                unsigned all;
+
                 make_database(path);
+                all = count_history(path);
                 run_sql(path, changes[i]);
-                check_damaged(path);
+                assert_int_equal(count_history(path), all - 1);
         }
 }
 
@@ -270,7 +292,8 @@ static void test_version_1(void **state) {
 int main(void) {
         static const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_newer),         cmocka_unit_test(test_no_database),  cmocka_unit_test(test_damaged),
-                cmocka_unit_test(test_unknown_words), cmocka_unit_test(test_cannot_open),  cmocka_unit_test(test_second_daemon),
+                cmocka_unit_test(test_unknown_words), cmocka_unit_test(test_unknown_words_in_history),
+                cmocka_unit_test(test_cannot_open),  cmocka_unit_test(test_second_daemon),
                 cmocka_unit_test(test_own_files),     cmocka_unit_test(test_empty_file),    cmocka_unit_test(test_version_1),
         };
 

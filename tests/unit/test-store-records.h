@@ -23,6 +23,7 @@ static inline void record_fill_attempt(AttemptRecord *a, uint32_t n) {
         a->have_remaining = n % 2;
         a->remaining = UINT32_MAX - n;
         a->size = 479232 + n;
+        a->handing_over = n / 2 % 2;
 }
 
 static inline JobRecord *record_filled(uint32_t n) {
@@ -68,6 +69,7 @@ static inline void assert_attempt_equal(const AttemptRecord *a, const AttemptRec
         assert_int_equal(a->have_remaining, b->have_remaining);
         assert_int_equal(a->remaining, b->remaining);
         assert_int_equal(a->size, b->size);
+        assert_int_equal(a->handing_over, b->handing_over);
 }
 
 static inline void assert_record_equal(const JobRecord *a, const JobRecord *b) {

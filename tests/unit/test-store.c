@@ -228,7 +228,7 @@ static void test_prune(void **state) {
                 "CREATE TEMP TABLE tried AS SELECT * FROM attempt;"
                 "INSERT INTO attempt SELECT job.id, tried.number, tried.started, tried.outcome, tried.status, tried.kernel_error,"
                 " tried.look_to_handover, tried.kernel, tried.verify, tried.total, tried.boot_id, tried.stale_error, tried.before_version,"
-                " tried.have_remaining, tried.remaining, tried.size FROM job, tried WHERE job.id <> tried.job;",
+                " tried.have_remaining, tried.remaining, tried.size, tried.handing_over FROM job, tried WHERE job.id <> tried.job;",
                 STORE_HISTORY_MAX + 50);
         run_sql(path, sql);
 
@@ -273,6 +273,35 @@ static void test_facts(void **state) {
         check_fact(store, STORE_KEY_LAST_BOOT, NULL);
 }
 
+/* A job that was busy for weeks: the first and the last are kept, all are counted, also over a restart. */
+static void test_many_attempts(void **state) {
+        g_autoptr(JobRecord) j = job_record_new(), loaded = NULL;
+        _cleanup_tree_ Tree tree = tree_new();
+        g_autofree char *path = database_path(&tree);
+        g_autoptr(Store) store = open_ok(path);
+
+        for (unsigned i = 1; i <= 3 * ATTEMPTS_KEPT; i++) {
+                AttemptRecord *a = job_record_add_attempt(j);
+
+                job_record_set_outcome(j, a, OUTCOME_BUSY);
+                record_set(&a->status, "transferring");
+                assert_int_equal(a->number, i);
+                if (i % 50 == 0)
+                        assert_int_equal(store_save_job(store, j), 0);
+        }
+        assert_int_equal(store_save_job(store, j), 0);
+        assert_int_equal(j->attempts->len, ATTEMPTS_KEPT);
+        assert_int_equal(job_record_n_attempts(j), 3 * ATTEMPTS_KEPT);
+
+        assert_int_equal(store_load_job(store, j->id, &loaded), 0);
+        assert_int_equal(loaded->attempts->len, ATTEMPTS_KEPT);
+        assert_int_equal(((AttemptRecord *) loaded->attempts->pdata[0])->number, 1);
+        assert_int_equal(((AttemptRecord *) loaded->attempts->pdata[1])->number, 2 * ATTEMPTS_KEPT + 2);
+        assert_int_equal(job_record_n_attempts(loaded), 3 * ATTEMPTS_KEPT);
+        assert_int_equal(j->outcomes[OUTCOME_BUSY], 3 * ATTEMPTS_KEPT);
+        assert_int_equal(loaded->outcomes[OUTCOME_BUSY], 3 * ATTEMPTS_KEPT);
+}
+
 static void test_records(void **state) {
         g_autoptr(JobRecord) j = job_record_new();
         AttemptRecord *a, *b;
@@ -280,15 +309,21 @@ static void test_records(void **state) {
         assert_null(job_record_last_attempt(j));
         a = job_record_add_attempt(j);
         assert_int_equal(a->number, 1);
-        a->outcome = OUTCOME_BUSY;
+        job_record_set_outcome(j, a, OUTCOME_BUSY);
         b = job_record_add_attempt(j);
         assert_int_equal(b->number, 2);
-        b->outcome = OUTCOME_REFUSED;
+        job_record_set_outcome(j, b, OUTCOME_REFUSED);
         assert_ptr_equal(job_record_last_attempt(j), b);
-        job_record_add_attempt(j)->outcome = OUTCOME_BUSY;
-        assert_int_equal(job_record_count_outcome(j, OUTCOME_BUSY), 2);
-        assert_int_equal(job_record_count_outcome(j, OUTCOME_REFUSED), 1);
-        assert_int_equal(job_record_count_outcome(j, OUTCOME_LOST), 0);
+        job_record_set_outcome(j, job_record_add_attempt(j), OUTCOME_BUSY);
+        assert_int_equal(j->outcomes[OUTCOME_BUSY], 2);
+        assert_int_equal(j->outcomes[OUTCOME_REFUSED], 1);
+        assert_int_equal(j->outcomes[OUTCOME_LOST], 0);
+        job_record_set_outcome(j, b, OUTCOME_STUCK);
+        assert_int_equal(j->outcomes[OUTCOME_REFUSED], 0);
+        assert_int_equal(j->outcomes[OUTCOME_STUCK], 1);
+        job_record_drop_last_attempt(j);
+        assert_int_equal(job_record_n_attempts(j), 2);
+        assert_int_equal(j->outcomes[OUTCOME_BUSY], 1);
 
         record_set(&j->why, NULL);
         assert_string_equal(j->why, "");
@@ -301,7 +336,7 @@ int main(void) {
                 cmocka_unit_test(test_round_trip),  cmocka_unit_test(test_empty_record), cmocka_unit_test(test_update),
                 cmocka_unit_test(test_attempts_stay_apart), cmocka_unit_test(test_ids),  cmocka_unit_test(test_missing_job),
                 cmocka_unit_test(test_unfinished),  cmocka_unit_test(test_history),      cmocka_unit_test(test_prune),
-                cmocka_unit_test(test_facts),       cmocka_unit_test(test_records),
+                cmocka_unit_test(test_facts),       cmocka_unit_test(test_records),      cmocka_unit_test(test_many_attempts),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
