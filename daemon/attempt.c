@@ -91,10 +91,12 @@ static void on_progress(const char *status, double progress, void *userdata) {
 static void on_stuck(const char *status, void *userdata) {
         Manager *m = userdata;
         Job *job = m->attempt->job;
-        g_autofree char *id = g_strdup_printf("%u", job->record->id);
+        AttemptRecord *record = record_of(m->attempt);
+        g_autofree char *id = g_strdup_printf("%u", job->record->id), *number = g_strdup_printf("%u", record->number);
 
-        job_record_set_outcome(job->record, record_of(m->attempt), OUTCOME_STUCK);
-        log_full(LOG_CRIT, 0, FIELDS("MESSAGE_ID", MESSAGE_STUCK, FIELD_JOB, id),
+        job_record_set_outcome(job->record, record, OUTCOME_STUCK);
+        log_full(LOG_CRIT, 0,
+                 FIELDS("MESSAGE_ID", MESSAGE_STUCK, FIELD_JOB, id, FIELD_ATTEMPT, number, FIELD_FROM, job->record->from, FIELD_TO, job->record->to),
                  "Job %s: the kernel has not ended the update (status \"%s\"); nothing is written to it any more, and the queue stands still",
                  id, status);
         job_set_reason(job, "stuck: the kernel has not ended the update within AttemptTimeoutSec= (status \"%s\"); "

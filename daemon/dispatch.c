@@ -239,7 +239,9 @@ static void set_waiting(Manager *m, Job *job, const Blocker *blocker) {
         if (job->waits_for != (int) blocker->id) {
                 g_autofree char *id = g_strdup_printf("%u", job->record->id);
 
-                log_full(LOG_INFO, 0, FIELDS("MESSAGE_ID", MESSAGE_WAITING, FIELD_JOB, id, FIELD_BLOCKER, blocker_id_to_string(blocker->id)),
+                log_full(LOG_INFO, 0,
+                         FIELDS("MESSAGE_ID", MESSAGE_WAITING, FIELD_JOB, id, FIELD_FROM, job->record->from, FIELD_TO, job->record->to,
+                                FIELD_BLOCKER, blocker_id_to_string(blocker->id)),
                          "Job %s waits: %s", id, blocker->text);
         }
         job->waits_for = (int) blocker->id;

@@ -257,7 +257,7 @@ static int start(const Options *o, char **directories, Config *config) {
                 return r;
         }
         if (roots->overrides)
-                log_notice("Not on the real host, by the command line: %s", roots->overrides);
+                log_full(LOG_NOTICE, 0, FIELDS("MESSAGE_ID", MESSAGE_OVERRIDE), "Not on the real host, by the command line: %s", roots->overrides);
 
         options = (ManagerOptions) {
                 .event = event,
