@@ -248,8 +248,6 @@ int attempt_resume(Manager *m, Job *job) {
         }
 
         m->attempt = attempt;
-        /* The daemon that began it has told so, and nobody has told the end. */
-        m->prepared = true;
         job->handed_over = true;
         job_set_reason(job, "The kernel replaces the module (seen after a restart)");
         return 0;
@@ -342,7 +340,6 @@ void attempt_verify(Manager *m, Job *job) {
         }
 
         job->handed_over = true;
-        m->prepared = true;
         m->attempt = g_new0(Attempt, 1);
         *m->attempt = (Attempt) { .job = job, .image_fd = -1, .began = clock_boottime(&system_clock) };
         r = sd_event_add_defer(m->event, &m->attempt->verify, on_verify, m);

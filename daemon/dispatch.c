@@ -152,6 +152,8 @@ static void end_record(Job *job, JobResult result, ErrorId error, const char *te
 
 void dispatch_announce_end(Manager *m, Job *job) {
         log_finished(job);
+        /* Who hears that the job has ended finds the module's properties as they are then. */
+        manager_tell_now(m);
         manager_tell_job(m, job, JOB_CHANGED_STATE | JOB_CHANGED_RESULT | JOB_CHANGED_ATTEMPTS | JOB_CHANGED_PROGRESS);
         if (m->started)
                 m->events.job_finished(job, m->events.userdata);

@@ -55,6 +55,7 @@ void manager_note_lost(Manager *m, const char *detail);         /* latch, tell, 
 void manager_note_module(Manager *m, uint32_t job);             /* after a version change, ours (job) or others' (0) */
 int manager_save(Manager *m, Job *job);
 void manager_tell(Manager *m, unsigned changes);
+void manager_tell_now(Manager *m);                              /* what is to be told, before what comes next */
 void manager_tell_job(Manager *m, Job *job, unsigned changes);
 void manager_prepare(Manager *m, bool start);
 Policy manager_policy(const Manager *m);

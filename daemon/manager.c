@@ -60,6 +60,10 @@ static int on_tell(sd_event_source *source, void *userdata) {
         return 0;
 }
 
+void manager_tell_now(Manager *m) {
+        (void) on_tell(NULL, m);
+}
+
 /* Together, in the next turn of the loop: what is noticed while a property is read must not be told in the middle of that. */
 void manager_tell(Manager *m, unsigned changes) {
         int r = 0;
@@ -137,10 +141,11 @@ static void record_external(Manager *m, const char *from, const char *to) {
 void manager_note_module(Manager *m, uint32_t job) {
         char from[VERSION_STRING_MAX];
 
-        g_strlcpy(from, m->last_version, sizeof(from));
-        remember_version(m);
+        /* Remembered last, right before it is told: after a crash in the slow read it is noticed again. */
         manager_read_hardware(m);
         manager_update_svn(m);
+        g_strlcpy(from, m->last_version, sizeof(from));
+        remember_version(m);
 
         if (*from && strcmp(from, m->last_version) != 0) {
                 if (job == 0)

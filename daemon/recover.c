@@ -162,6 +162,21 @@ static void note_busy(Manager *m, const JobRecord *record) {
         }
 }
 
+/*
+ * The daemon that went away has sent PrepareForUpdate(true) in an attempt, and perhaps in a backoff. In an attempt it
+ * holds until that is settled; a backoff begins anew without.
+ */
+static void settle_prepare(Manager *m, const Job *job) {
+        JobState state = job->record->state;
+
+        if (state != JOB_UPLOADING && state != JOB_VERIFYING && state != JOB_BACKOFF)
+                return;
+
+        m->prepared = true;
+        if (state == JOB_BACKOFF)
+                manager_prepare(m, false);
+}
+
 static int compare_jobs(const void *a, const void *b) {
         const Job *const *x = a, *const *y = b;
 
@@ -191,6 +206,7 @@ int recover_jobs(Manager *m) {
                 Job *job = m->jobs->pdata[i];
 
                 note_busy(m, job->record);
+                settle_prepare(m, job);
                 if (job->record->state == JOB_UPLOADING || job->record->state == JOB_VERIFYING)
                         recover_attempt(m, job);
         }
