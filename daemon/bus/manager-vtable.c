@@ -14,6 +14,7 @@ static int get_text(sd_bus *bus, const char *path, const char *interface, const 
         Manager *m = look(userdata);
         const HostFacts *host = manager_host(m);
         g_autofree char *owned = NULL;
+        char version[VERSION_STRING_MAX];
         const char *text = "";
 
         if (strcmp(property, "DaemonVersion") == 0)
@@ -23,9 +24,9 @@ static int get_text(sd_bus *bus, const char *path, const char *interface, const 
         else if (strcmp(property, "StateReason") == 0)
                 text = owned = manager_state_reason(m);
         else if (strcmp(property, "ModuleVersion") == 0)
-                text = host->have_running && !host->lost ? VERSION_STRING(host->running) : "";
+                text = host->have_running && !host->lost ? version_format(host->running, version) : "";
         else if (strcmp(property, "SeamldrVersion") == 0)
-                text = host->have_seamldr ? VERSION_STRING(host->seamldr) : "";
+                text = host->have_seamldr ? version_format(host->seamldr, version) : "";
         else if (strcmp(property, "UnsupportedReason") == 0)
                 text = host->unsupported ?: "";
         else if (strcmp(property, "BusyDetection") == 0)
