@@ -91,6 +91,11 @@ def stop_in_staging(host):
     return Stop(host, f"{UPLOAD}/data")
 
 
+def stop_at_loading(host):
+    """The daemon is about to read or write `loading`; after the staging this is the handover."""
+    return Stop(host, f"{UPLOAD}/loading")
+
+
 def stop_in_verification(host):
     """The daemon is about to read what is left of the budget. It does that at Refresh, too."""
     return Stop(host, REMAINING)
@@ -162,7 +167,11 @@ def check_end(host, record, job, result, *, spent, uploads, installs=None):
 
 
 def check_prepare_pairs(record):
-    """PrepareForUpdate: true, false, true, false, ..., and false at the end."""
-    starts = [s.args[0] for s in record.all("PrepareForUpdate")]
-    assert starts == [True, False] * (len(starts) // 2), starts
-    return len(starts) // 2
+    """PrepareForUpdate: true, false, true, false, ..., and false at the end. How many pairs."""
+    def starts():
+        return [s.args[0] for s in record.all("PrepareForUpdate")]
+
+    # The last one follows JobRemoved.
+    record.host.wait(lambda: starts()[-1:] != [True], "PrepareForUpdate(false)")
+    assert starts() == [True, False] * (len(starts()) // 2)
+    return len(starts()) // 2

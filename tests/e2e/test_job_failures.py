@@ -5,8 +5,8 @@
 import pytest
 
 from harness import BusError
-from steps import (blockers, check_end, check_prepare_pairs, error_of, freeze, hold_kernel, outcomes,
-                   settle, wait_blocked, watch_device)
+from steps import (blockers, check_end, check_prepare_pairs, error_of, freeze, hold_kernel,
+                   outcomes, settle, wait_blocked, watch_device)
 
 
 @pytest.mark.host(set=["refuse=3"])

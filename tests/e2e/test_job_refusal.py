@@ -192,7 +192,8 @@ def test_debug_image_allowed(make_host, debug_tree):
 def test_lower_svn(make_host, images, world):
     tree = world.dir / "hosts" / "lower"
     tree.mkdir(parents=True)
-    images.make("--version", "1.5.06", "--svn", "0x104", "--output", tree / "tdx_module_1.5.06.blob")
+    images.make("--version", "1.5.06", "--svn", "0x104",
+                "--output", tree / "tdx_module_1.5.06.blob")
     host = make_host(images=[str(tree)])
     check_refused(host, "1.5.06", "Downgrade", "svn-lower")
 
