@@ -4,7 +4,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,7 +19,7 @@
 #include "platform/upload.h"
 
 /*
- * tdx-sim mounted in a namespace of our own, an event loop, and a notebook of what the
+ * tdx-sim mounted (isolated.py keeps that to ourselves), an event loop, and a notebook of what the
  * upload reported. Needs cmocka.h before it. Nothing here waits without a bound.
  */
 #define BOUND (20 * USEC_PER_SEC)

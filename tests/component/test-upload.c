@@ -2,7 +2,7 @@
  * SPDX-FileCopyrightText: The tdx-updated authors
  *
  * The upload as a source in a real event loop, against the files of tdx-sim, and what its
- * report comes to. Needs root and /dev/fuse. */
+ * report comes to. Needs root and /dev/fuse, and to be run by isolated.py. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -369,9 +369,8 @@ static void test_read_state(void **state) {
 static int setup(void **state) {
         g_autofree char *key = NULL, *tree = NULL, *image = NULL;
 
-        if (access("/dev/fuse", R_OK | W_OK) != 0 || unshare(CLONE_NEWNS) < 0 ||
-            mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0) {
-                g_printerr("skipped: no /dev/fuse, or no mount namespace (not root)\n");
+        if (access("/dev/fuse", R_OK | W_OK) != 0) {
+                g_printerr("skipped: there is no /dev/fuse\n");
                 exit(77);
         }
 

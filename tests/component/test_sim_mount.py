@@ -6,7 +6,6 @@ What is expected is the behaviour of the real files of Linux 7.3. Runs as root, 
 mount namespace of its own.
 """
 
-import ctypes
 import errno
 import os
 import re
@@ -14,6 +13,7 @@ import signal
 import socket
 import stat
 import subprocess
+import sys
 import threading
 import time
 from contextlib import contextmanager
@@ -21,15 +21,19 @@ from pathlib import Path
 
 import pytest
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tools" / "lib"))
+
+from tdxbox import isolate  # noqa: E402
+
 SIM = os.environ.get("TDX_SIM", "tdx-sim")
 MAKE_IMAGE = os.environ.get("MAKE_IMAGE", "tools/make-image")
 BOUND = 20  # seconds that anything may take at most
-CLONE_NEWNS, MS_REC, MS_PRIVATE = 0x20000, 0x4000, 0x40000
 HOST = "sys/devices/faux/tdx_host"
 UPLOAD = "sys/class/firmware/tdx_module"
 NOBODY = {"user": 65534, "group": 65534, "extra_groups": []}
 
-pytestmark = pytest.mark.skipif(not os.path.exists("/dev/fuse"), reason="there is no /dev/fuse")
+pytestmark = [pytest.mark.skipif(not os.path.exists("/dev/fuse"), reason="there is no /dev/fuse"),
+              pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount")]
 
 
 def wait_for(condition, what):
@@ -42,9 +46,7 @@ def wait_for(condition, what):
 
 @pytest.fixture(scope="session", autouse=True)
 def namespace():
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.unshare(CLONE_NEWNS) != 0 or libc.mount(b"none", b"/", None, MS_REC | MS_PRIVATE, None) != 0:
-        pytest.fail(f"no mount namespace of our own: {os.strerror(ctypes.get_errno())}; run as root")
+    isolate.private_mounts()
 
 
 @pytest.fixture(scope="session")
