@@ -222,6 +222,7 @@ class TestedHost(Host):
         super().__init__(world, folder, options, images)
         self.sim = Simulator(self)
         self.may_fail = False
+        self.closed = False
         self.bus = None
 
     def start(self):
@@ -373,6 +374,10 @@ class TestedHost(Host):
         return found
 
     def close(self):
+        """A test may have done it already, to make room for another daemon."""
+        if self.closed:
+            return
+        self.closed = True
         if self.bus:
             self.bus.close_sync(None)
             self.bus = None
