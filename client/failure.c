@@ -172,7 +172,7 @@ int exit_status_of_result(const char *result, const char *error_name) {
         if (!g_str_equal(result, "failed"))
                 return EXIT_OTHER; /* cancelled: neither done nor failed */
 
-        /* Whatever kept it from its end, the module that ran before runs still. */
+        /* Not an error of ours: whatever kept it from its end, it failed and nothing is lost. */
         if (id == ERROR_NONE || error_entry(id)->exit_status == EXIT_DONE ||
             !g_str_has_prefix(error_name, BUS_ERROR_PREFIX))
                 return EXIT_FAILED;

@@ -67,7 +67,8 @@ static char *success_text(Tdxctl *t, JsonObject *details) {
         return g_string_free(g_steal_pointer(&out), false);
 }
 
-static const char *what_now(const char *result) {
+/* What runs after a failure only the daemon can tell: its own message follows. */
+static const char *what_now(const char *result, const char *error_name) {
         if (g_str_equal(result, "lost"))
                 return "The TDX module is lost and every TD with it; only a reboot brings it back.";
         if (g_str_equal(result, "expired"))
@@ -75,7 +76,10 @@ static const char *what_now(const char *result) {
         if (g_str_equal(result, "cancelled"))
                 return "The job was cancelled; nothing was changed.";
 
-        return "The update failed; the module that ran before runs still.";
+        if (error_from_dbus_name(error_name) == ERROR_VERIFY_FAILED)
+                return "The kernel reported success, but another TDX module than the wanted one runs.";
+
+        return "The update failed.";
 }
 
 static void show_suspects(JsonObject *details) {
@@ -112,7 +116,7 @@ int result_show(Tdxctl *t, JsonObject *details) {
                 g_autofree char *safe = escape_terminal(message);
 
                 fflush(stdout);
-                fprintf(stderr, "tdxctl: %s\n", what_now(result));
+                fprintf(stderr, "tdxctl: %s\n", what_now(result, error_name));
                 if (*safe)
                         fprintf(stderr, "tdxctl: %s\n", safe);
         }

@@ -59,8 +59,9 @@ int verb_help(Tdxctl *t, int argc, char *argv[]) {
         g_string_append(out,
                         "\nExit status: 0 done or already current, 1 other (a cancelled job, Ctrl-C), 64 usage,\n"
                         "65 image invalid, 66 no such image or job, 69 unsupported or daemon unreachable,\n"
-                        "70 failed and the old module runs, 71 module lost, 73 no update left, 75 not now,\n"
-                        "76 blocked by policy or compatibility, 77 not authorised, 78 configuration\n");
+                        "70 failed and the old module runs (else the message says which), 71 module lost,\n"
+                        "73 no update left, 75 not now, 76 blocked by policy or compatibility,\n"
+                        "77 not authorised, 78 configuration\n");
 
         output_text(t, out->str);
         return EXIT_DONE;

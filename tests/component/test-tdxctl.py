@@ -433,6 +433,15 @@ def test_result_decides_the_exit_status(daemon, run, result, error, status):
     assert (details["job"], details["result"], details["error"]) == (1, result, list(error))
 
 
+@pytest.mark.parametrize("error", ["VerifyFailed", "UploadFailed"])
+def test_what_runs_after_a_failure_is_the_daemons_to_say(daemon, run, error):
+    daemon.on_apply = lambda: daemon.finish(1, "failed", (ERROR + error, "1.5.13 runs now, not 1.5.16."))
+    p = run("update")
+    assert "1.5.13 runs now, not 1.5.16." in p.stderr
+    assert "still" not in p.stderr and "old module" not in p.stderr
+    assert ("another TDX module" in p.stderr) == (error == "VerifyFailed")
+
+
 def test_json_of_an_update(daemon, run):
     daemon.on_apply = lambda: daemon.finish(1)
     p = run("update", "--json=short")
