@@ -231,5 +231,8 @@ int verb_monitor(Tdxctl *t, int argc, char *argv[]) {
         r = monitor_run(&monitor);
         sd_event_unref(monitor.event);
         g_free(monitor.owner);
+        if (r == -ECONNRESET)
+                return failure_named(t, "Disconnected", EXIT_UNAVAILABLE, "The connection to the bus broke");
+
         return r < 0 ? failure_errno(t, r) : EXIT_DONE;
 }

@@ -562,13 +562,17 @@ def test_interrupt_leaves_the_job(daemon, start, number):
     assert "Cancel" not in [member for member, _, _ in daemon.calls]
 
 
-def test_bus_goes_away(tmp_path, environment, start):
+@pytest.mark.parametrize("verb", ["update", "monitor"])
+def test_bus_goes_away(tmp_path, environment, start, verb):
     bus = mock.Bus(tmp_path)
     daemon = mock.Mock(bus)
     daemon.connection.set_exit_on_close(False)
     environment["DBUS_SYSTEM_BUS_ADDRESS"] = bus.address
-    p = start("update")
-    read_until(p, "Just queued.")
+    p = start(verb)
+    if verb == "update":
+        read_until(p, "Just queued.")
+    else:
+        until(lambda: daemon.emit(mock.PATH, mock.MANAGER, "WindowOpened", None) or select.select([p.stdout], [], [], 0.05)[0])
     bus.close()
     read_until(p, "The connection to the bus broke")
     assert p.wait(10) == 69
