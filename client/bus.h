@@ -25,7 +25,7 @@ int bus_query(Tdxctl *t, const char *member, sd_bus_error *error, JsonNode **ret
 /* Every property of an object, by its D-Bus names. */
 int bus_properties(Tdxctl *t, const char *path, const char *interface, sd_bus_error *error, JsonObject **ret);
 
-/* The job of that number, as the command line gives it; the newest unfinished one for NULL. */
+/* The job of that number; the newest unfinished one for 0. */
 int bus_find_job(Tdxctl *t, uint32_t id, sd_bus_error *error, char **ret_path);
 /* The number at the end of a job's path, 0 if it has none. */
 uint32_t job_id_of_path(const char *path);
