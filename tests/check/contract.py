@@ -16,7 +16,7 @@ NAMES = TOP / "daemon" / "base" / "names.h"
 POLKIT_DTD = "/usr/share/polkit-1/policyconfig-1.dtd"
 DOCUMENTED = ("interface", "method", "signal", "property")
 
-# any, inactive, active; design: "The D-Bus contract".
+# any, inactive, active.
 KEEP = ("auth_admin", "auth_admin", "auth_admin_keep")
 NEVER_KEPT = ("auth_admin",) * 3
 DEFAULTS = {

@@ -11,7 +11,7 @@ from tap import TOP, main, relative, tracked
 FILE_LINES, FUNCTION_LINES, HEADER_LINES, PARAMETERS = 500, 60, 120, 5
 TOO_FAR = {"daemon": 1.5, "client": 1.5, "sim": 1.5, "lib": 1.5, "tests": 2.0}
 
-# Folder -> the folders whose headers it may include (design: "Layout").
+# Folder -> the folders whose headers it may include (CONTRIBUTING.md, "Where code goes").
 LAYERS = {
     "daemon/base": {"base"},
     "daemon/core": {"base", "core"},

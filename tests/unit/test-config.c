@@ -15,7 +15,7 @@
 
 #define HEX48 "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff"
 
-/* The keys, their defaults and what they mean are those of the issue and of tdx-updated --help. */
+/* The keys, their defaults and what they mean are those of tdx-updated --help. */
 
 static char *write_file(const char *text) {
         char *path = NULL;
