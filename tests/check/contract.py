@@ -13,6 +13,8 @@ from tap import TOP, Skip, main, relative, run
 DBUS = TOP / "dbus"
 POLICY = TOP / "polkit" / "org.tdx.update1.policy"
 NAMES = TOP / "daemon" / "base" / "names.h"
+BLOCKERS = TOP / "daemon" / "core" / "blocker.c"
+BLOCKERS_DOCUMENT = TOP / "doc" / "blockers.md"
 POLKIT_DTD = "/usr/share/polkit-1/policyconfig-1.dtd"
 DOCUMENTED = ("interface", "method", "signal", "property")
 
@@ -53,6 +55,19 @@ def every_argument_has_a_name_and_every_property_is_read_only():
                 yield f"{relative(path)}: an argument without a name"
             if element.tag == "property" and element.get("access") != "read":
                 yield f"{relative(path)}: {element.get('name')} is not read-only"
+
+
+def blockers_are_documented():
+    """doc/blockers.md and the table in the code say the same of each id."""
+    table = re.findall(r'\[BLOCKER_\w+\] = \{ "([a-z-]+)", SEVERITY_(\w+), ERROR_(\w+) \}', BLOCKERS.read_text())
+    coded = {i: (severity.lower(), error.replace("_", "").lower()) for i, severity, error in table}
+    rows = re.findall(r"^\| `([a-z-]+)` \| (\w+) \|.*\| (\w+) \|$", BLOCKERS_DOCUMENT.read_text(), re.M)
+    written = {i: (severity, error.lower()) for i, severity, error in rows}
+    if not coded:
+        yield f"{relative(BLOCKERS)}: its table was not found"
+    for i in sorted(coded.keys() | written.keys()):
+        if coded.get(i) != written.get(i):
+            yield f"{i}: the code says {coded.get(i)}, {relative(BLOCKERS_DOCUMENT)} says {written.get(i)}"
 
 
 def handles_carry_the_generators_annotation():
@@ -106,5 +121,5 @@ def polkit_accepts_the_policy():
 
 
 main(every_member_is_documented, every_argument_has_a_name_and_every_property_is_read_only,
-     handles_carry_the_generators_annotation, bus_policy_covers_the_interfaces,
+     blockers_are_documented, handles_carry_the_generators_annotation, bus_policy_covers_the_interfaces,
      actions_are_those_of_the_code, actions_have_the_designed_defaults, polkit_accepts_the_policy)
