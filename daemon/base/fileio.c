@@ -41,6 +41,27 @@ int read_file_at(int dir_fd, const char *path, size_t limit, char **ret, size_t 
         return 0;
 }
 
+int read_from_start(int fd, void *buffer, size_t size, size_t *ret_size) {
+        size_t done = 0;
+
+        while (done < size) {
+                ssize_t n;
+
+                n = pread(fd, (uint8_t *) buffer + done, size - done, (off_t) done);
+                if (n < 0) {
+                        if (errno == EINTR)
+                                continue;
+                        return -errno;
+                }
+                if (n == 0)
+                        break;
+                done += (size_t) n;
+        }
+
+        *ret_size = done;
+        return 0;
+}
+
 int read_line_at(int dir_fd, const char *path, char **ret) {
         g_autofree char *text = NULL;
         int r;

@@ -14,6 +14,12 @@
  */
 int read_file_at(int dir_fd, const char *path, size_t limit, char **ret, size_t *ret_size);
 
+/*
+ * Reads a file's first @size bytes, or as many as it has, and leaves its offset where it is.
+ * 0 or -errno.
+ */
+int read_from_start(int fd, void *buffer, size_t size, size_t *ret_size);
+
 /* As read_file_at(), for one line: the trailing newline is cut off. */
 int read_line_at(int dir_fd, const char *path, char **ret);
 

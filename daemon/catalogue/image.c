@@ -6,6 +6,7 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 
+#include "base/fileio.h"
 #include "base/limit.h"
 #include "base/util.h"
 #include "catalogue/image-internal.h"
@@ -48,28 +49,18 @@ int write_all(int fd, const void *data, size_t size) {
 }
 
 /*
- * Copies at most @size bytes. pread(2) leaves the caller's offset alone, and never more is read than fstat(2)
- * said: a file of procfs that would block has the size 0.
+ * Copies at most @size bytes: never more is read than fstat(2) said, since a file of procfs that would block
+ * has the size 0.
  */
 static int copy_to_memfd(int fd, size_t size, size_t *ret_size) {
         g_autofree uint8_t *buffer = g_malloc(MAX(size, 1));
         _cleanup_close_ int memfd = -1;
-        size_t done = 0;
+        size_t done;
         int r;
 
-        while (done < size) {
-                ssize_t n;
-
-                n = pread(fd, buffer + done, size - done, (off_t) done);
-                if (n < 0) {
-                        if (errno == EINTR)
-                                continue;
-                        return -errno;
-                }
-                if (n == 0)
-                        break;
-                done += (size_t) n;
-        }
+        r = read_from_start(fd, buffer, size, &done);
+        if (r < 0)
+                return r;
 
         memfd = memfd_new("tdx-image");
         if (memfd < 0)

@@ -8,6 +8,7 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 
+#include "base/fileio.h"
 #include "base/util.h"
 #include "catalogue/image-internal.h"
 #include "catalogue/mapping.h"
@@ -72,9 +73,9 @@ static int verify_image(Import *import) {
 
 /* 1: the same bytes; 0: others. */
 static int compare_bytes(int fd, const Image *image) {
-        size_t size;
+        g_autofree void *a = NULL, *b = NULL;
+        size_t size, a_size, b_size;
         int image_memfd = image_fd(image, &size);
-        void *a, *b;
         struct stat st;
         int r;
 
@@ -85,13 +86,13 @@ static int compare_bytes(int fd, const Image *image) {
 
         a = g_malloc(size);
         b = g_malloc(size);
-        if (pread(fd, a, size, 0) != (ssize_t) size || pread(image_memfd, b, size, 0) != (ssize_t) size)
-                r = -EIO;
-        else
-                r = memcmp(a, b, size) == 0;
-        g_free(a);
-        g_free(b);
-        return r;
+        r = read_from_start(fd, a, size, &a_size);
+        if (r >= 0)
+                r = read_from_start(image_memfd, b, size, &b_size);
+        if (r < 0)
+                return r;
+
+        return a_size == size && b_size == size && memcmp(a, b, size) == 0;
 }
 
 static void ignore_problem(const char *path, const char *text, void *userdata) {

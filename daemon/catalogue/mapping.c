@@ -6,6 +6,7 @@
 
 #include <json-glib/json-glib.h>
 
+#include "base/fileio.h"
 #include "base/limit.h"
 #include "base/util.h"
 #include "catalogue/mapping.h"
@@ -295,8 +296,9 @@ int mapping_file_parse(const char *text, size_t size, MappingFile **ret, char **
 
 int mapping_file_read(int fd, MappingFile **ret, char **ret_text) {
         g_autofree char *text = NULL;
-        size_t done = 0, size;
+        size_t done, size;
         struct stat st;
+        int r;
 
         if (fstat(fd, &st) < 0)
                 return -errno;
@@ -312,19 +314,9 @@ int mapping_file_read(int fd, MappingFile **ret, char **ret_text) {
 
         size = (size_t) st.st_size;
         text = g_malloc(size + 1);
-        while (done < size) {
-                ssize_t n;
-
-                n = pread(fd, text + done, size - done, (off_t) done);
-                if (n < 0) {
-                        if (errno == EINTR)
-                                continue;
-                        return -errno;
-                }
-                if (n == 0)
-                        break;
-                done += (size_t) n;
-        }
+        r = read_from_start(fd, text, size, &done);
+        if (r < 0)
+                return r;
         text[done] = '\0';
 
         return mapping_file_parse(text, done, ret, ret_text);

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 
 #include <cmocka.h>
@@ -54,6 +55,30 @@ static void test_cpu_list(void **state) {
                 if (r != (rows[i].count > 0 ? 0 : -EINVAL) || count != (rows[i].count > 0 ? rows[i].count : 77))
                         fail_msg("\"%s\": %d, %u CPUs", rows[i].text, r, count);
         }
+}
+
+static int fd_of_text(const char *text) {
+        int fd = memfd_create("test", MFD_CLOEXEC);
+
+        assert_true(fd >= 0);
+        assert_int_equal(write(fd, text, strlen(text)), (ssize_t) strlen(text));
+        return fd;
+}
+
+static void test_read_from_start(void **state) {
+        _cleanup_close_ int fd = fd_of_text("0123456789");
+        char buffer[16] = "................";
+        size_t size = 77;
+
+        assert_int_equal(lseek(fd, 5, SEEK_SET), 5);
+        assert_int_equal(read_from_start(fd, buffer, 4, &size), 0);
+        assert_int_equal(size, 4);
+        assert_memory_equal(buffer, "0123....", 8);
+        assert_int_equal(read_from_start(fd, buffer, sizeof(buffer), &size), 0);
+        assert_int_equal(size, 10);
+        assert_memory_equal(buffer, "0123456789......", 16);
+        assert_int_equal(lseek(fd, 0, SEEK_CUR), 5);
+        assert_int_equal(read_from_start(-1, buffer, 1, &size), -EBADF);
 }
 
 static void test_read_file(void **state) {
@@ -195,7 +220,7 @@ int main(void) {
         static const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_parse_u64),   cmocka_unit_test(test_cpu_list), cmocka_unit_test(test_read_file),
                 cmocka_unit_test(test_read_errors), cmocka_unit_test(test_read_line), cmocka_unit_test(test_read_u64),
-                cmocka_unit_test(test_write),       cmocka_unit_test(test_no_leaks),
+                cmocka_unit_test(test_write),       cmocka_unit_test(test_read_from_start), cmocka_unit_test(test_no_leaks),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
