@@ -6,10 +6,8 @@
 
 #include "base/util.h"
 #include "catalogue/catalogue.h"
+#include "catalogue/mapping.h"
 #include "catalogue/scan.h"
-
-static void ignore_problem(const char *path, const char *text, void *userdata) {
-}
 
 static void add_stat(GChecksum *sum, int dir_fd, const char *path) {
         g_autofree char *line = NULL;
@@ -32,7 +30,7 @@ char *catalogue_fingerprint(const CatalogueOptions *options) {
         g_autoptr(GChecksum) sum = g_checksum_new(G_CHECKSUM_SHA256);
 
         for (const char *const *d = options->directories; *d; d++) {
-                Scan scan = { .directory = *d, .require_root = options->require_root, .problem = ignore_problem };
+                Scan scan = { .directory = *d, .require_root = options->require_root };
                 g_autoptr(GPtrArray) images = NULL;
                 _cleanup_close_ int fd = -1;
 
@@ -42,7 +40,7 @@ char *catalogue_fingerprint(const CatalogueOptions *options) {
                         continue;
 
                 add_stat(sum, fd, "");
-                add_stat(sum, fd, "mapping_file.json");
+                add_stat(sum, fd, MAPPING_NAME);
                 images = scan_images(&scan, fd);
                 for (unsigned i = 0; i < images->len; i++)
                         add_stat(sum, fd, ((ScanEntry *) images->pdata[i])->path);

@@ -95,12 +95,9 @@ static int compare_bytes(int fd, const Image *image) {
         return a_size == size && b_size == size && memcmp(a, b, size) == 0;
 }
 
-static void ignore_problem(const char *path, const char *text, void *userdata) {
-}
-
 /* Anywhere in the tree: the first by its path is the one that counts. */
 static int check_existing(Import *import) {
-        const Scan scan = { .directory = import->request->directory, .problem = ignore_problem };
+        const Scan scan = { .directory = import->request->directory };
         g_autoptr(GPtrArray) entries = NULL;
 
         if (import->dir_fd < 0)

@@ -12,8 +12,12 @@
 #include "catalogue/scan.h"
 
 static void tell(const Scan *scan, const char *path, const char *text) {
-        g_autofree char *full = path ? g_build_filename(scan->directory, path, NULL) : g_strdup(scan->directory);
+        g_autofree char *full = NULL;
 
+        if (!scan->problem)
+                return;
+
+        full = path ? g_build_filename(scan->directory, path, NULL) : g_strdup(scan->directory);
         scan->problem(full, text, scan->userdata);
 }
 

@@ -22,7 +22,7 @@ typedef void (*ScanProblem)(const char *path, const char *text, void *userdata);
 typedef struct Scan {
         const char *directory;
         bool require_root;
-        ScanProblem problem;            /* told for everything that cannot be used */
+        ScanProblem problem;            /* told for everything that cannot be used; may be NULL */
         void *userdata;
 } Scan;
 
