@@ -9,7 +9,7 @@ import time
 import pytest
 from gi.repository import Gio, GLib
 
-from harness import MANAGER, NAME, PATH, BusError, Job
+from harness import MANAGER, NAME, PATH, BusError, Job, WaitError
 from steps import check_end, error_of, hold_kernel, settle, wait_blocked
 
 VERSIONS = ("1.5.06", "1.5.08", "1.5.09", "1.5.13", "1.5.16")
@@ -21,10 +21,19 @@ def later(seconds=3600):
 
 @pytest.fixture
 def anyone_may(polkit_rule, host):
-    """Everybody may apply and cancel; returns when polkitd knows."""
+    """Everybody may apply; returns when polkitd knows."""
     polkit_rule('if (action.id == "org.tdx.update1.apply") return polkit.Result.YES;')
-    host.wait(lambda: host.ctl("update", "1.5.05", user="nobody").status == 0, "the rule",
-              interval=0.1)
+    answers = []
+
+    def allowed():
+        answers.append(host.ctl("update", "1.5.05", user="nobody"))
+        return answers[-1].status == 0
+
+    try:
+        host.wait(allowed, "the rule", timeout=30, interval=0.1)
+    except WaitError as error:
+        raise WaitError(f"{error}; last: {answers[-1]}; polkitd: {host.world.polkitd.poll()}\n"
+                        + host.world.log_tail("polkitd.log")) from None
 
 
 def test_first_in_first_out(host):
