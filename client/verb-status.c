@@ -105,7 +105,11 @@ static char *status_text(Tdxctl *t, JsonObject *p) {
 
         add_head(t, out, p);
         field_add(out, "P-SEAMLDR", *dict_string(p, "SeamldrVersion") ? dict_string(p, "SeamldrVersion") : "not known");
-        field_addf(out, "Updates left", "%" PRIu64 " until the next reboot", dict_number(p, "RemainingUpdates"));
+        /* Both are read together; 0 alone may mean either. */
+        if (dict_number(p, "RemainingUpdates") > 0 || *dict_string(p, "SeamldrVersion"))
+                field_addf(out, "Updates left", "%" PRIu64 " until the next reboot", dict_number(p, "RemainingUpdates"));
+        else
+                field_add(out, "Updates left", "not known");
         if (dict_number(p, "CpuSignature") != 0)
                 field_addf(out, "CPU signature", "0x%" PRIx64, dict_number(p, "CpuSignature"));
         else

@@ -195,6 +195,13 @@ def test_status(daemon, run):
     assert status["lost"] is False
 
 
+def test_status_tells_none_from_not_known(daemon, run):
+    daemon.properties["RemainingUpdates"] = 0
+    assert "Updates left: 0 until the next reboot" in run().stdout
+    daemon.properties["SeamldrVersion"] = ""
+    assert "Updates left: not known" in run().stdout
+
+
 def test_terminal_is_safe_from_the_daemon(daemon, run):
     daemon.properties["StateReason"] = "red \x1b[31m bell \x07 \u009b2J \u202eright\nnext"
     text = run().stdout
