@@ -33,6 +33,9 @@ class World:
 
     def __init__(self, build, polkit_rules=None, images=None):
         """images: the test images, None if they are not wanted."""
+        self.polkitd_program = next((p for p in POLKITD if os.path.exists(p)), None)
+        if self.polkitd_program is None:
+            raise SandboxError("polkitd is not installed")
         self.dir = Path("/run/tdx-sandbox")
         self.build = self.dir / "build"
         self.rules = Path(POLKIT_RULES)
@@ -96,10 +99,7 @@ class World:
         os.environ["DBUS_SYSTEM_BUS_ADDRESS"] = BUS_ADDRESS
 
     def _start_polkitd(self):
-        program = next((p for p in POLKITD if os.path.exists(p)), None)
-        if program is None:
-            raise SandboxError("polkitd is not installed")
-        self.polkitd = Process([program, "--no-debug"], output=self.dir / "polkitd.log")
+        self.polkitd = Process([self.polkitd_program, "--no-debug"], output=self.dir / "polkitd.log")
         self.processes.append(self.polkitd)
 
     def wait_for_polkitd(self):
