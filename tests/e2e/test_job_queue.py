@@ -74,6 +74,7 @@ def test_identical_request(host):
     assert host.apply("1.5.06", deadline=deadline).path == second.path
     assert host.apply("1.5.06", deadline=deadline + 1).path not in (first.path, second.path)
     assert host.apply("1.5.06", now=True).path not in (first.path, second.path)
+    record.wait("JobNew", count=4)
     settle(host)
     assert len(record.all("JobNew")) == 4
     # The newest is asked for by its name, or as the newest.
