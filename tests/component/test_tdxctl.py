@@ -2,7 +2,6 @@
 # SPDX-FileCopyrightText: The tdx-updated authors
 """tdxctl against a service that answers what a test wants: exit statuses, texts, JSON, following a job."""
 
-import importlib.util
 import json
 import os
 import pty
@@ -15,11 +14,8 @@ import time
 from pathlib import Path
 
 import pytest
-
-spec = importlib.util.spec_from_file_location("mock", Path(__file__).with_name("test-tdxctl-mock.py"))
-mock = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(mock)
-ERROR, GLib, until = mock.ERROR, mock.GLib, mock.until
+import tdxctl_mock as mock
+from tdxctl_mock import ERROR, GLib, until
 
 TDXCTL = os.environ["TDXCTL"]
 ROOT = mock.ROOT
