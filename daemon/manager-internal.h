@@ -5,6 +5,7 @@
 /* For the files that together are the manager: manager.c, images.c, request.c, dispatch.c, attempt.c, recover.c, status.c. */
 
 #include "manager.h"
+#include "platform/uevents.h"
 #include "platform/upload.h"
 
 /* The attempt that is under way. There is at most one: the kernel has one interface. */
@@ -22,6 +23,7 @@ struct Manager {
         Config *config;
         Store *store;
         Inventory *inventory;
+        Uevents *uevents;
         Catalogue *catalogue;
         char *catalogue_stamp;          /* catalogue_fingerprint() of what is loaded */
         char *config_file;

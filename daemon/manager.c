@@ -255,6 +255,16 @@ int manager_new(const ManagerOptions *options, Manager **ret) {
         return 0;
 }
 
+/* Support can come after the daemon, and go. */
+static void on_interface(void *userdata) {
+        Manager *m = userdata;
+
+        if (m->attempt)
+                return; /* it is looked at in the attempt, and after it */
+        manager_observe(m);
+        dispatch_kick(m);
+}
+
 int manager_start(Manager *m, const ManagerEvents *events) {
         const HostFacts *host = inventory_facts(m->inventory);
         int error, r;
@@ -267,6 +277,10 @@ int manager_start(Manager *m, const ManagerEvents *events) {
         manager_update_svn(m);
         if (!*m->last_version && host->have_running)
                 remember_version(m);
+
+        r = uevents_new(m->event, m->roots, on_interface, m, &m->uevents);
+        if (r < 0)
+                log_warning(r, "The kernel's events cannot be heard; that the upload interface comes or goes is seen only at the next request");
 
         m->started = true;
         r = recover_jobs(m);
@@ -309,6 +323,7 @@ Manager *manager_free(Manager *m) {
         g_clear_pointer(&m->aside, g_hash_table_unref);
         catalogue_unref(m->catalogue);
         g_free(m->catalogue_stamp);
+        uevents_free(m->uevents);
         inventory_free(m->inventory);
         store_close(m->store);
         config_free(m->config);
