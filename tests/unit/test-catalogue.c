@@ -271,6 +271,42 @@ static void test_mapping_huge(void **state) {
         assert_problem(catalogue, 0, "mapping_file.json", "it has 104857600 bytes");
 }
 
+static char *fingerprint(void) {
+        const char *directories[] = { folder[0], folder[1], NULL };
+
+        return catalogue_fingerprint(&(CatalogueOptions) { .directories = directories });
+}
+
+static void assert_fingerprint(char **last, bool changed) {
+        char *now = fingerprint();
+
+        assert_int_equal(strcmp(*last, now) != 0, changed);
+        g_free(*last);
+        *last = now;
+}
+
+/* Whatever catalogue_load() would read is in it, and nothing else. */
+static void test_fingerprint(void **state) {
+        g_autofree char *image = g_build_filename(folder[0], "a/tdx_module_1.5.06.blob", NULL);
+        g_autofree char *link = g_build_filename(folder[1], "tdx_module_1.5.08.blob", NULL), *last = fingerprint();
+
+        assert_fingerprint(&last, false);
+        put(0, "a/tdx_module_1.5.06.blob", &image_06);
+        assert_fingerprint(&last, true);
+        assert_int_equal(chmod(image, 0600), 0);
+        assert_fingerprint(&last, true);
+        put_mapping(0, "1.5.06", "0x2");
+        assert_fingerprint(&last, true);
+        assert_int_equal(symlink(image, link), 0);
+        assert_fingerprint(&last, true);
+        put_text(0, "a/tdx_module_1.5.06.blob", "of another size, since a file's times move in ticks");
+        assert_fingerprint(&last, true);
+        assert_int_equal(unlink(link), 0);
+        assert_fingerprint(&last, true);
+        put_text(0, "a/other", "x");
+        assert_fingerprint(&last, false);
+}
+
 static void change(size_t i, const char *name, uid_t uid, mode_t mode) {
         g_autofree char *path = g_build_filename(folder[i], name, NULL);
 
@@ -344,6 +380,7 @@ int main(void) {
                 cmocka_unit_test_setup_teardown(test_mapping_lookup, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_mapping_broken, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_mapping_huge, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_fingerprint, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_owner, setup, teardown),
         };
 
