@@ -88,15 +88,23 @@ static void test_help_wins_over_nothing(void **state) {
 }
 
 static void test_help_names_every_option(void **state) {
+        static const char *const options[] = {
+                "-h --help", "--version", "--json=pretty|short|off", "--no-pager", "--no-legend", "--no-ask-password",
+                "-H --host=[USER@]HOST", "-M --machine=CONTAINER", "--no-wait", "--deadline=TIME", "--reason=TEXT", "--drain",
+                "--now", "--plan=TOKEN", "--since=TIME", "--max=N", "--mapping=FILE", "--version=VERSION",
+        };
         g_autoptr(GString) out = g_string_new(NULL);
 
         args_help(out, 0);
         args_help(out, VERB_UPDATE);
         args_help(out, VERB_HISTORY);
         args_help(out, VERB_IMPORT);
-        assert_non_null(strstr(out->str, "-H --host=[USER@]HOST"));
-        assert_non_null(strstr(out->str, "    --deadline=TIME"));
-        assert_non_null(strstr(out->str, "    --mapping=FILE"));
+        for (size_t i = 0; i < G_N_ELEMENTS(options); i++) {
+                g_autofree char *word = g_strconcat(options[i], " ", NULL);
+
+                if (!strstr(out->str, word))
+                        fail_msg("\"%s\" is not in the help", options[i]);
+        }
 }
 
 int main(void) {
