@@ -195,7 +195,7 @@ static void test_listed_cpus(void **state) {
                         assert_true(cpu_matches(releases[r].cpus[c], releases[r].cpus, releases[r].n_cpus, true));
 }
 
-/* blob-format.md: all have TD-preserving updates, none can refuse one in a build. */
+/* Of these releases all have TD-preserving updates and none can refuse one in a build. */
 static void test_features(void **state) {
         for (unsigned r = 0; r < N_RELEASES; r++) {
                 assert_true(releases[r].features0 & FEATURES0_TD_PRESERVING);

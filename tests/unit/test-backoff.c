@@ -10,7 +10,7 @@
 
 #include "core/backoff.h"
 
-/* The numbers of the design: 100 ms to 30 s, doubling. Not taken from the header on purpose. */
+/* What was promised: 100 ms to 30 s, doubling. Not taken from the header on purpose. */
 #define MIN_USEC UINT64_C(100000)
 #define MAX_USEC UINT64_C(30000000)
 

@@ -11,11 +11,11 @@
 
 #include "base/errors.h"
 
-/* The names of the design, section 3, and the exit statuses that tdxctl promises. */
+/* The names that the contract has, and the exit statuses that tdxctl promises. */
 static const struct {
         const char *name;
         int exit_status;
-} design[] = {
+} promised[] = {
         { "NotSupported", 69 },     { "NotSafe", 75 },        { "Busy", 75 },          { "AlreadyCurrent", 0 },
         { "Downgrade", 76 },        { "IncompatibleCpu", 76 }, { "IncompatibleSeamldr", 76 }, { "IncompatibleModule", 76 },
         { "ImageInvalid", 65 },     { "ImageUntrusted", 65 }, { "DebugImage", 76 },    { "NoSuchVersion", 66 },
@@ -24,22 +24,22 @@ static const struct {
         { "VerifyFailed", 70 },     { "ForeignUpdate", 70 },  { "LimitExceeded", 75 },
 };
 
-static void test_design(void **state) {
+static void test_promised(void **state) {
         unsigned own = 0;
 
-        for (size_t i = 0; i < G_N_ELEMENTS(design); i++) {
-                g_autofree char *full = g_strconcat("org.tdx.Update1.Error.", design[i].name, NULL);
+        for (size_t i = 0; i < G_N_ELEMENTS(promised); i++) {
+                g_autofree char *full = g_strconcat("org.tdx.Update1.Error.", promised[i].name, NULL);
                 ErrorId id = error_from_dbus_name(full);
 
                 if (id == ERROR_NONE)
                         fail_msg("%s is missing", full);
-                assert_string_equal(error_short_name(id), design[i].name);
+                assert_string_equal(error_short_name(id), promised[i].name);
                 assert_string_equal(error_entry(id)->dbus_name, full);
-                assert_int_equal(error_entry(id)->exit_status, design[i].exit_status);
+                assert_int_equal(error_entry(id)->exit_status, promised[i].exit_status);
         }
         for (ErrorId id = ERROR_NONE + 1; id < _ERROR_MAX; id++)
                 own += g_str_has_prefix(error_entry(id)->dbus_name, "org.tdx.Update1.Error.");
-        assert_int_equal(own, G_N_ELEMENTS(design));
+        assert_int_equal(own, G_N_ELEMENTS(promised));
 }
 
 /* A name, and an errno, says exactly one thing. */
@@ -102,7 +102,7 @@ static void test_document(void **state) {
 
 int main(void) {
         static const struct CMUnitTest tests[] = {
-                cmocka_unit_test(test_design),
+                cmocka_unit_test(test_promised),
                 cmocka_unit_test(test_unique),
                 cmocka_unit_test(test_lookup),
                 cmocka_unit_test(test_document),

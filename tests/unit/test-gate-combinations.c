@@ -16,7 +16,7 @@
 
 #define BIT(id) (UINT32_C(1) << (id))
 
-/* One way to spoil the world; @ids is what the design's table says of it alone. */
+/* One way to spoil the world; @ids is what stands for it alone. */
 typedef struct Spoiler {
         void (*apply)(World *w);
         uint32_t ids;

@@ -288,12 +288,12 @@ static void test_no_target(void **state) {
         assert_int_equal(list.items[2].id, BLOCKER_CPUS_OFFLINE);
 }
 
-/* The table of section 4 of the design; the error decides tdxctl's exit status. */
+/* Ids and severities that callers rely on; the error decides tdxctl's exit status. */
 static const struct {
         BlockerId id;
         const char *name, *severity;
         ErrorId error;
-} design[] = {
+} promised[] = {
         { BLOCKER_UNSUPPORTED, "unsupported", "hard", ERROR_NOT_SUPPORTED },
         { BLOCKER_MODULE_LOST, "module-lost", "hard", ERROR_MODULE_LOST },
         { BLOCKER_NO_BUDGET, "no-budget", "hard", ERROR_NO_BUDGET },
@@ -320,16 +320,16 @@ static const struct {
         { BLOCKER_FLEET_SLOT, "fleet-slot", "wait", ERROR_NOT_SAFE },
         /* Apply's NoSuchVersion, for BlockedBy. */
         { BLOCKER_NO_IMAGE, "no-image", "hard", ERROR_NO_SUCH_VERSION },
-        /* Of section 5: the upload interface is busy with somebody else's upload. */
+        /* The upload interface is busy with somebody else's upload. */
         { BLOCKER_FOREIGN_UPLOAD, "foreign-upload", "wait", ERROR_BUSY },
 };
 
 static void test_ids(void **state) {
-        assert_int_equal(G_N_ELEMENTS(design), _BLOCKER_MAX);
-        for (size_t i = 0; i < G_N_ELEMENTS(design); i++) {
-                assert_string_equal(blocker_id_to_string(design[i].id), design[i].name);
-                assert_string_equal(severity_to_string(blocker_severity(design[i].id)), design[i].severity);
-                assert_int_equal(blocker_error(design[i].id), design[i].error);
+        assert_int_equal(G_N_ELEMENTS(promised), _BLOCKER_MAX);
+        for (size_t i = 0; i < G_N_ELEMENTS(promised); i++) {
+                assert_string_equal(blocker_id_to_string(promised[i].id), promised[i].name);
+                assert_string_equal(severity_to_string(blocker_severity(promised[i].id)), promised[i].severity);
+                assert_int_equal(blocker_error(promised[i].id), promised[i].error);
         }
 }
 

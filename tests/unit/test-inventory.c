@@ -90,7 +90,7 @@ static void test_before_the_first_read(void **state) {
         assert_int_equal(f->n_cpus, 0);
 }
 
-/* The design names four causes; each has a text of its own that says so. */
+/* There are four causes; each has a text of its own that says so. */
 static void test_unsupported(void **state) {
         static const struct {
                 const char *remove, *cpuinfo, *word;

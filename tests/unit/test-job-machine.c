@@ -10,7 +10,7 @@
 
 #include "core/job-machine.h"
 
-/* Section 5 of the design in edges, written by hand; whatever is not here must not be possible. */
+/* The edges of doc/states.md, written by hand; whatever is not here must not be possible. */
 static const struct {
         JobState from;
         JobEvent event;

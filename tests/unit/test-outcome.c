@@ -63,7 +63,7 @@ static void test_rows(void **state) {
         check("our run failed and the version moved without us", &f, OUTCOME_FOREIGN);
 }
 
-/* kernel.md: every word that the firmware loader has, one that it may get, and no word. */
+/* Every word that the firmware loader has (drivers/base/firmware_loader/sysfs_upload.c), one that it may get, and no word. */
 static void test_words(void **state) {
         static const struct {
                 const char *word;
@@ -100,7 +100,7 @@ static void test_words(void **state) {
 
 /*
  * The error text is cleared only when a new run is queued: one that was there before, with
- * nothing to prove a run, is no answer to our attempt (kernel.md, traps).
+ * nothing to prove a run, is no answer to our attempt.
  */
 static void test_stale_texts(void **state) {
         static const struct {
