@@ -305,7 +305,7 @@ def test_ctrl_c_leaves_the_job(host, number):
     assert "tdxctl cancel 1" in text + out + err
     assert host.job(1).get("State") == "waiting"
     host.sim.set(misc_tdx=0)
-    assert host.ctl("wait").status == 0
+    assert host.ctl("wait", "1").status == 0
     assert host.running_version() == "1.5.06"
 
 
