@@ -56,6 +56,7 @@ typedef struct ImportRequest {
         const Version *version;         /* NULL: by its hash or its signature structure */
         const char *directory;          /* where to; made with mode 0755 if it is missing */
         Trust trust;
+        bool require_root;              /* as in CatalogueOptions: what the scan would not take is not built upon */
 } ImportRequest;
 
 /*
@@ -64,7 +65,7 @@ typedef struct ImportRequest {
  * is refused). The image is stored as it came. Nothing is changed on failure.
  *
  * 0: *@ret is the stored image. -EBADMSG, -EKEYREJECTED or -EEXIST (another image of that version
- * is there): *@ret_text says what is wrong and what to do; the caller frees it. Other -errno: accident.
+ * is there, or one that cannot be used): *@ret_text says what is wrong and what to do; the caller frees it. Other -errno: accident.
  */
 int catalogue_import(const ImportRequest *request, Image **ret, char **ret_text);
 

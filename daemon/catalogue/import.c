@@ -22,6 +22,7 @@ typedef struct Import {
         bool image_there;               /* the same bytes are in the folder already */
         char *mapping_text;             /* what the mapping file is to become; NULL: as it is */
         char *problem;
+        char *scan_problem;             /* the last that the scan told */
 } Import;
 
 /* Names that begin with a dot are invisible to the scan. */
@@ -95,9 +96,20 @@ static int compare_bytes(int fd, const Image *image) {
         return a_size == size && b_size == size && memcmp(a, b, size) == 0;
 }
 
+static void keep_problem(const char *path, const char *text, void *userdata) {
+        Import *import = userdata;
+
+        g_free(import->scan_problem);
+        import->scan_problem = g_strdup_printf("%s %s", path, text);
+}
+
+static Scan import_scan(Import *import) {
+        return (Scan) { import->request->directory, import->request->require_root, keep_problem, import };
+}
+
 /* Anywhere in the tree: the first by its path is the one that counts. */
 static int check_existing(Import *import) {
-        const Scan scan = { .directory = import->request->directory };
+        const Scan scan = import_scan(import);
         g_autoptr(GPtrArray) entries = NULL;
 
         if (import->dir_fd < 0)
@@ -113,6 +125,9 @@ static int check_existing(Import *import) {
                         continue;
 
                 fd = scan_open_file(&scan, import->dir_fd, entry->path);
+                if (fd == -EACCES)
+                        return refuse(import, -EEXIST, "an image of version %s is there already and cannot be used: %s",
+                                      VERSION_STRING(entry->version), import->scan_problem);
                 r = fd < 0 ? 0 : compare_bytes(fd, import->image);
                 if (r < 0)
                         return r;
@@ -130,15 +145,18 @@ static int check_existing(Import *import) {
 }
 
 static int read_own_mapping(Import *import, MappingFile **ret) {
+        const Scan scan = import_scan(import);
         g_autofree char *text = NULL;
         _cleanup_close_ int fd = -1;
         int r;
 
         if (import->dir_fd < 0)
                 return 0;
-        fd = openat(import->dir_fd, MAPPING_NAME, O_RDONLY | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
+        fd = scan_open_file(&scan, import->dir_fd, MAPPING_NAME);
+        if (fd == -EACCES)
+                return refuse(import, -EBADMSG, "the catalogue's own mapping file cannot be used: %s", import->scan_problem);
         if (fd < 0)
-                return errno == ENOENT ? 0 : -errno;
+                return fd == -ENOENT ? 0 : fd;
 
         r = mapping_file_read(fd, ret, &text);
         if (r == -EBADMSG)
@@ -291,5 +309,6 @@ int catalogue_import(const ImportRequest *request, Image **ret, char **ret_text)
         g_free(import.name);
         g_free(import.mapping_text);
         g_free(import.problem);
+        g_free(import.scan_problem);
         return r;
 }

@@ -62,7 +62,7 @@ static const Version v06 = { 1, 5, 6 };
 static int import(const TestImage *image, const Version *version, const char *mapping_text, Image **ret, char **ret_text) {
         _cleanup_close_ int image_fd = fd_with(image->bytes, image->size);
         _cleanup_close_ int mapping_fd = mapping_text ? fd_with(mapping_text, strlen(mapping_text)) : -1;
-        ImportRequest request = { image_fd, mapping_fd, version, folder, trust };
+        ImportRequest request = { image_fd, mapping_fd, version, folder, trust, geteuid() == 0 };
 
         return catalogue_import(&request, ret, ret_text);
 }
@@ -173,6 +173,26 @@ static void test_exists_below(void **state) {
         write_file(folder, "joined_files/tdx_module_1.5.06.blob", image_06_other.bytes, image_06_other.size);
         import_refused(&image_06, &v06, NULL, -EEXIST, "joined_files/tdx_module_1.5.06.blob");
         import_ok(&image_06_other, &v06, NULL);
+}
+
+/* What the catalogue would not take is neither taken for the image nor for a mapping file of its own. */
+static void test_not_roots(void **state) {
+        g_autofree char *image = g_build_filename(folder, "tdx_module_1.5.06.blob", NULL);
+        g_autofree char *own = g_build_filename(folder, "mapping_file.json", NULL);
+
+        if (geteuid() != 0) {
+                print_message("only root can give files away: skipped\n");
+                skip();
+        }
+
+        import_ok(&image_06, &v06, mapping);
+        assert_int_equal(chown(image, 1000, (gid_t) -1), 0);
+        import_refused(&image_06, &v06, mapping, -EEXIST, "tdx_module_1.5.06.blob belongs to user 1000");
+        assert_int_equal(chown(image, 0, (gid_t) -1), 0);
+        assert_int_equal(chmod(own, 0666), 0);
+        import_refused(&image_06, &v06, mapping, -EBADMSG, "mapping_file.json is writable by others than root");
+        assert_int_equal(chmod(own, 0644), 0);
+        import_ok(&image_06, &v06, mapping);
 }
 
 static void test_refused(void **state) {
@@ -288,6 +308,7 @@ int main(void) {
                 cmocka_unit_test_setup_teardown(test_ok, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_again, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_exists_below, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_not_roots, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_refused, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_mapping, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_half_way, setup, teardown),
