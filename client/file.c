@@ -2,6 +2,7 @@
  * SPDX-FileCopyrightText: The tdx-updated authors */
 #include <errno.h>
 #include <fcntl.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 
@@ -34,12 +35,16 @@ static int copy(int from, int to) {
         return 0;
 }
 
-/* What is too large to be valid keeps only its size, for which the daemon will refuse it. */
-static int sealed_copy(int from, off_t size) {
+/*
+ * What is too large to be valid keeps only its size, for which the daemon will refuse it. The copy has the file's name,
+ * since the name of an image carries its version; what is longer than a memfd's name may be (memfd_create(2)) carries none.
+ */
+static int sealed_copy(int from, const char *path, off_t size) {
+        g_autofree char *name = g_path_get_basename(path);
         _cleanup_close_ int to = -1;
         int r;
 
-        to = memfd_create("tdxctl-file", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+        to = memfd_create(strlen(name) < 240 ? name : "file", MFD_CLOEXEC | MFD_ALLOW_SEALING);
         if (to < 0)
                 return -errno;
         r = copy(from, to);
@@ -85,7 +90,7 @@ int file_open(const Tdxctl *t, const char *path, int *ret_fd) {
         if (fd < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode))
                 return failure(t, ERROR_IMAGE_INVALID, "%s is no regular file; give the file itself", path);
 
-        r = sealed_copy(fd, st.st_size);
+        r = sealed_copy(fd, path, st.st_size);
         if (r < 0)
                 return failure_open(t, path, -r);
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  * SPDX-FileCopyrightText: The tdx-updated authors */
 #include <errno.h>
+#include <string.h>
 
 #include "base/hex.h"
 #include "base/limit.h"
@@ -124,11 +125,30 @@ void manager_image_blockers(Manager *m, const Image *image, ImageFacts *ret_fact
                                 all.items[i].severity;
 }
 
+/*
+ * The name that came with a descriptor: of the file, or the one that its owner gave a memfd. It is as good as the
+ * file name that somebody could have chosen, and no more than a claim.
+ */
+static char *descriptor_name(int fd) {
+        g_autofree char *link = g_strdup_printf("/proc/self/fd/%d", fd), *target = g_file_read_link(link, NULL);
+        const char *name = target;
+
+        if (!target)
+                return NULL;
+        if (g_str_has_suffix(target, " (deleted)"))
+                target[strlen(target) - strlen(" (deleted)")] = '\0';
+        if (g_str_has_prefix(name, "/memfd:"))
+                name += strlen("/memfd:");
+
+        return g_path_get_basename(name);
+}
+
 int manager_inspect(Manager *m, int image_fd, Image **ret, Failure *failure) {
         CatalogueOptions options = catalogue_options(m);
+        g_autofree char *name = descriptor_name(image_fd);
         int r;
 
-        r = image_read(image_fd, NULL, NULL, &options.trust, ret);
+        r = image_read(image_fd, name, NULL, &options.trust, ret);
         if (r < 0)
                 return failure_set(failure, r == -EINVAL || r == -EISDIR || r == -ENXIO ? ERROR_IMAGE_INVALID : ERROR_IO,
                                    "The image cannot be read: %s",

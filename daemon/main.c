@@ -167,9 +167,9 @@ static int open_store(const char *state, Store **ret) {
 }
 
 static int on_hangup(sd_event_source *source, const struct signalfd_siginfo *info, void *userdata) {
-        sd_notify(false, "RELOADING=1\nSTATUS=Reading the configuration again");
+        sd_notify(false, "RELOADING=1");
         (void) manager_reload(userdata);
-        sd_notify(false, "READY=1\nSTATUS=");
+        sd_notify(false, "READY=1");
         return 0;
 }
 
@@ -222,6 +222,7 @@ static int serve(sd_event *event, Manager *manager) {
                 return r;
 
         sd_notify(false, "READY=1");
+        bus_notify_status(bus);
         r = sd_event_loop(event);
         sd_notify(false, "STOPPING=1");
         manager_stop(manager);

@@ -135,7 +135,7 @@ static int judge(const Query *q, const char *action, const char *version, sd_bus
 
                 if (sd_bus_error_has_name(e, SD_BUS_ERROR_SERVICE_UNKNOWN) || sd_bus_error_has_name(e, SD_BUS_ERROR_NAME_HAS_NO_OWNER))
                         return refuse(error, ERROR_ACCESS_DENIED, "Only root may do this: polkit is not there to allow it to others");
-                log_warning(sd_bus_error_get_errno(e), "polkit could not answer for %s (%s), treating it as no", q->action, e->message);
+                log_warning(0, "polkit could not answer for %s (%s), treating it as no", q->action, e->message);
                 return refuse(error, ERROR_ACCESS_DENIED, "polkit could not answer, so the answer is no; see the journal");
         }
 

@@ -3,6 +3,8 @@
 #include <errno.h>
 #include <string.h>
 
+#include <systemd/sd-daemon.h>
+
 #include "base/log.h"
 #include "base/names.h"
 #include "bus/bus-internal.h"
@@ -58,6 +60,14 @@ static void on_changed(unsigned changes, void *userdata) {
         names[n] = NULL;
 
         (void) sd_bus_emit_properties_changed_strv(bus->bus, BUS_PATH, BUS_INTERFACE, (char **) names);
+        if (changes & MANAGER_CHANGED_STATE)
+                bus_notify_status(bus);
+}
+
+void bus_notify_status(Bus *bus) {
+        g_autofree char *reason = manager_state_reason(bus->manager);
+
+        (void) sd_notifyf(false, "STATUS=%s", reason);
 }
 
 static void on_prepare(bool start, void *userdata) {

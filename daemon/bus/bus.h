@@ -22,5 +22,8 @@ int bus_request_name(Bus *bus);
 /* For manager_start(). */
 ManagerEvents bus_events(Bus *bus);
 
+/* The state in a sentence, for systemctl status. */
+void bus_notify_status(Bus *bus);
+
 Bus *bus_free(Bus *bus);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Bus, bus_free)

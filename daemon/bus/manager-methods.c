@@ -24,16 +24,19 @@ static int read_requester(sd_bus_message *message, uid_t *ret_uid, char **ret_un
         const char *unit = NULL;
         int r;
 
-        r = sd_bus_query_sender_creds(message, SD_BUS_CREDS_EUID | SD_BUS_CREDS_UNIT | SD_BUS_CREDS_AUGMENT, &creds);
+        r = sd_bus_query_sender_creds(message, SD_BUS_CREDS_EUID, &creds);
         if (r >= 0)
                 r = sd_bus_creds_get_euid(creds, ret_uid);
-        if (r >= 0) {
-                (void) sd_bus_creds_get_unit(creds, &unit);
-                *ret_unit = g_strdup(unit ?: "");
-        }
+        creds = sd_bus_creds_unref(creds);
+        if (r < 0)
+                return r;
 
+        /* Where there is no cgroup file system to tell the unit, that is no reason to refuse. */
+        if (sd_bus_query_sender_creds(message, SD_BUS_CREDS_UNIT | SD_BUS_CREDS_AUGMENT, &creds) >= 0)
+                (void) sd_bus_creds_get_unit(creds, &unit);
+        *ret_unit = g_strdup(unit ?: "");
         sd_bus_creds_unref(creds);
-        return r;
+        return 0;
 }
 
 static int apply(Bus *bus, sd_bus_message *message, Request *request, sd_bus_error *error) {

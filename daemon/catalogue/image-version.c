@@ -82,7 +82,7 @@ VersionAnswer version_decide(const VersionClaims *claims) {
         }
         if (!answer.known)
                 answer.conflict = g_strdup("its version is not known: its SEAM hash is no known release's, its "
-                                           "signature structure does not carry it and its file is not named "
+                                           "signature structure does not carry it and it did not come under a name like "
                                            IMAGE_NAME_PREFIX "X.Y.ZZ" IMAGE_NAME_SUFFIX
                                            "; give the version with it, as Intel's release notes name it");
         else if (!answer.conflict && !claims->by_hash)
