@@ -220,6 +220,13 @@ static int on_signal(sd_bus_message *m, void *userdata, sd_bus_error *ret_error)
         if (!f->path || f->details || g_strcmp0(sd_bus_message_get_sender(m), f->owner) != 0)
                 return 0;
 
+        /* Who speaks is there: only its answer was late. */
+        if (f->absence) {
+                f->absence = sd_event_source_disable_unref(f->absence);
+                if (!f->snapshot)
+                        (void) request_snapshot(f);
+        }
+
         if (sd_bus_message_is_signal(m, BUS_INTERFACE, "JobRemoved"))
                 return on_job_removed(f, m);
         if (g_strcmp0(sd_bus_message_get_path(m), f->path) != 0)

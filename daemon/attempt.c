@@ -390,7 +390,7 @@ static void finish_mismatch(Manager *m, Job *job, const AttemptFacts *facts) {
                       job->record->to);
 }
 
-/* The outcome table of design and doc/states.md; classified in core/outcome.c, acted upon here. */
+/* What follows from each outcome; core/outcome.c has decided which it is. */
 void attempt_conclude(Manager *m, Job *job, const AttemptFacts *facts, const char *text) {
         AttemptRecord *record = job_record_last_attempt(job->record);
 

@@ -165,6 +165,7 @@ int manager_import(Manager *m, int image_fd, int mapping_fd, const char *version
                 .image_fd = image_fd,
                 .mapping_fd = mapping_fd,
                 .directory = m->import_directory,
+                .require_root = true,
                 .trust = catalogue_options(m).trust,
         };
         int r;
@@ -181,11 +182,11 @@ int manager_import(Manager *m, int image_fd, int mapping_fd, const char *version
         case 0:
                 break;
         case -EBADMSG:
-                return failure_set(failure, ERROR_IMAGE_INVALID, "%s", text);
+                return failure_set(failure, ERROR_IMAGE_INVALID, "The image cannot be added: %s", text);
         case -EKEYREJECTED:
-                return failure_set(failure, ERROR_IMAGE_UNTRUSTED, "%s", text);
+                return failure_set(failure, ERROR_IMAGE_UNTRUSTED, "The image cannot be added: %s", text);
         case -EEXIST:
-                return failure_set(failure, ERROR_INVALID_ARGS, "%s", text);
+                return failure_set(failure, ERROR_INVALID_ARGS, "The image cannot be added: %s", text);
         case -EINVAL:
         case -EISDIR:
         case -ENXIO:

@@ -87,7 +87,7 @@ static int load_mapping(Catalogue *catalogue, const Scan *scan, int dir_fd, Fold
         _cleanup_close_ int fd = -1;
         int r;
 
-        fd = scan_open_file(scan, dir_fd, MAPPING_NAME);
+        fd = scan_open_file(scan, dir_fd, MAPPING_NAME, false);
         if (fd == -ENOENT)
                 return 0;
 
@@ -116,7 +116,7 @@ static int load_image(Catalogue *catalogue, const CatalogueOptions *options, con
         Slot slot = { .folder = catalogue->folders->len, .order = catalogue->slots->len };
         int r;
 
-        fd = scan_open_file(scan, dir_fd, entry->path);
+        fd = scan_open_file(scan, dir_fd, entry->path, true);
         if (fd < 0)
                 return 0;
 

@@ -124,7 +124,7 @@ static int check_existing(Import *import) {
                 if (version_compare(entry->version, image_facts(import->image)->version) != 0)
                         continue;
 
-                fd = scan_open_file(&scan, import->dir_fd, entry->path);
+                fd = scan_open_file(&scan, import->dir_fd, entry->path, true);
                 if (fd == -EACCES)
                         return refuse(import, -EEXIST, "an image of version %s is there already and cannot be used: %s",
                                       VERSION_STRING(entry->version), import->scan_problem);
@@ -152,7 +152,7 @@ static int read_own_mapping(Import *import, MappingFile **ret) {
 
         if (import->dir_fd < 0)
                 return 0;
-        fd = scan_open_file(&scan, import->dir_fd, MAPPING_NAME);
+        fd = scan_open_file(&scan, import->dir_fd, MAPPING_NAME, false);
         if (fd == -EACCES)
                 return refuse(import, -EBADMSG, "the catalogue's own mapping file cannot be used: %s", import->scan_problem);
         if (fd < 0)

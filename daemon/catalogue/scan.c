@@ -66,11 +66,11 @@ int scan_open(const Scan *scan) {
 }
 
 /* Looks before it opens: a FIFO would wait for its writer, and opening a device can do anything. */
-int scan_open_file(const Scan *scan, int dir_fd, const char *path) {
+int scan_open_file(const Scan *scan, int dir_fd, const char *path, bool follow) {
         _cleanup_close_ int fd = -1;
         struct stat st;
 
-        if (fstatat(dir_fd, path, &st, 0) < 0) {
+        if (fstatat(dir_fd, path, &st, follow ? 0 : AT_SYMLINK_NOFOLLOW) < 0) {
                 int error = errno;
 
                 if (error == ENOENT && fstatat(dir_fd, path, &st, AT_SYMLINK_NOFOLLOW) < 0)
@@ -79,11 +79,15 @@ int scan_open_file(const Scan *scan, int dir_fd, const char *path) {
                 return -EACCES;
         }
         if (S_ISREG(st.st_mode)) {
-                fd = openat(dir_fd, path, O_RDONLY | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
+                fd = openat(dir_fd, path, O_RDONLY | O_NONBLOCK | O_CLOEXEC | O_NOCTTY | (follow ? 0 : O_NOFOLLOW));
                 if (fd < 0 || fstat(fd, &st) < 0) {
                         tell_errno(scan, path, errno);
                         return -EACCES;
                 }
+        }
+        if (S_ISLNK(st.st_mode)) {
+                tell(scan, path, "is a symbolic link, and nothing signs what it leads to; put the file itself there");
+                return -EACCES;
         }
         if (!S_ISREG(st.st_mode)) {
                 tell(scan, path, "is no regular file; remove it");

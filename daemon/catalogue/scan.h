@@ -9,8 +9,8 @@
 /*
  * What is in one catalogue folder: a release tree as Intel publishes it, with mapping_file.json at its top and
  * images named tdx_module_X.Y.ZZ.blob anywhere below. Names that begin with a dot are passed over. Folders are
- * not entered through symbolic links; files may be links (packages ship them), what they lead to must be a
- * regular file that belongs to root like everything else.
+ * not entered through symbolic links; images may be links (packages ship them), what they lead to must be a
+ * regular file that belongs to root like everything else. The mapping file, which nothing signs, may not.
  */
 typedef struct ScanEntry {
         char *path;                     /* below the folder */
@@ -35,5 +35,8 @@ int scan_open(const Scan *scan);
 /* All images, sorted by path. */
 GPtrArray *scan_images(const Scan *scan, int dir_fd);
 
-/* A regular file that only root can change; never blocks. -ENOENT, or -EACCES when a problem was told. */
-int scan_open_file(const Scan *scan, int dir_fd, const char *path);
+/*
+ * A regular file that only root can change; never blocks. @follow: it may be a link; only for what is signed, since the
+ * folders on the way to its target are not looked at. -ENOENT, or -EACCES when a problem was told.
+ */
+int scan_open_file(const Scan *scan, int dir_fd, const char *path, bool follow);

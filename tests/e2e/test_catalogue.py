@@ -376,3 +376,13 @@ def test_many_images(host, folder, images):
     assert len(listed) == 512
     assert "more than 512 images" in host.log()
     assert host.daemon.failures() == []
+
+
+def test_import_over_a_file_that_is_not_roots(host, images):
+    """It would be left out of the catalogue, so it is not said to be in it."""
+    mine = host.state / "images" / images.path("1.5.06").name
+    shutil.copy(images.path("1.5.06"), mine)
+    os.chown(mine, 1000, 1000)
+    refused = host.ctl("import", images.path("1.5.06"), "--version", "1.5.06")
+    assert refused.status != 0 and "root" in refused.stderr
+    assert mine.stat().st_uid == 1000
