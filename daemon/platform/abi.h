@@ -23,6 +23,8 @@
 #define ABI_CPUS_ONLINE         "devices/system/cpu/online"
 #define ABI_KVM_INTEL_TDX       "module/kvm_intel/parameters/tdx"
 #define ABI_MODULES             "module"
+#define ABI_KVM                 ABI_MODULES "/kvm"
+#define ABI_KVM_INTEL           ABI_MODULES "/kvm_intel"
 
 /* below /proc */
 #define ABI_CPUINFO             "cpuinfo"

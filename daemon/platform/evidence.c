@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  * SPDX-FileCopyrightText: The tdx-updated authors */
 #include <errno.h>
+#include <fcntl.h>
+#include <stdbool.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/fileio.h"
 #include "base/limit.h"
@@ -31,6 +34,19 @@ static int read_misc_tdx(const Roots *roots, uint64_t *ret) {
         return -ENODATA;
 }
 
+static bool is_absent(const Roots *roots, const char *path) {
+        return faccessat(roots->sysfs_fd, path, F_OK, 0) < 0 && errno == ENOENT;
+}
+
+/*
+ * KVM has its folders whether it is modules or built in (it has parameters). That the folder above can be
+ * looked into is what makes their absence a proof.
+ */
+static bool kvm_is_absent(const Roots *roots) {
+        return faccessat(roots->sysfs_fd, ABI_MODULES, X_OK, 0) == 0 && is_absent(roots, ABI_KVM) &&
+               is_absent(roots, ABI_KVM_INTEL);
+}
+
 static void conclude(Evidence *e, Activity activity, const char *tier, char *text) {
         e->activity = activity;
         e->tier = tier;
@@ -46,6 +62,11 @@ void evidence_read(const Roots *roots, Evidence *ret) {
 
         if (read_line_at(roots->sysfs_fd, ABI_KVM_INTEL_TDX, &parameter) >= 0 && strcmp(parameter, "N") == 0) {
                 conclude(ret, ACTIVITY_IDLE, "T0", g_strdup("kvm_intel runs without TDX, so no TD can be built"));
+                return;
+        }
+
+        if (kvm_is_absent(roots)) {
+                conclude(ret, ACTIVITY_IDLE, "T0", g_strdup("KVM is not loaded, so there is no VM"));
                 return;
         }
 

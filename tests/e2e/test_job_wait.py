@@ -51,6 +51,12 @@ def test_activity_unknown(make_host, evidence):
     assert check_prepare_pairs(record) == 1
 
 
+@pytest.mark.host(set=["misc-tdx=absent", "kvm-intel-tdx=absent", "kvm=no"])
+def test_no_kvm_is_proof(host):
+    assert host.get("Idle") and host.get("Evidence").startswith("T0") and host.get("BlockedBy") == []
+    assert host.apply("1.5.06").finish() == "success"
+
+
 @pytest.mark.parametrize("evidence", ["misc-tdx=2", "misc-tdx=absent"])
 def test_kvm_without_tdx_is_proof(make_host, evidence):
     host = make_host(set=[evidence, "kvm-intel-tdx=N"])

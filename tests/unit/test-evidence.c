@@ -76,6 +76,32 @@ static void test_rows(void **state) {
         }
 }
 
+/* Without KVM there is no VM; but that its folder is not there proves nothing where there are no folders at all. */
+static void test_no_kvm(void **state) {
+        static const struct {
+                const char *file;
+                bool idle;
+        } cases[] = {
+                { "module/loop/parameters/max_loop", true },
+                { "module/kvm/parameters/halt_poll_ns", false },
+                { "module/kvm_intel/parameters/ept", false },
+                { "class/firmware/timeout", false },
+        };
+
+        for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
+                _cleanup_tree_ Tree t = tree_new();
+                Roots roots = { .sysfs_fd = t.fd, .proc_fd = t.fd, .cgroup_fd = -1, .debugfs_fd = -1 };
+                g_auto(Evidence) e = {};
+
+                tree_put(&t, cases[i].file, "1\n");
+                evidence_read(&roots, &e);
+                assert_int_equal(e.activity, cases[i].idle ? ACTIVITY_IDLE : ACTIVITY_UNKNOWN);
+                assert_string_equal(e.tier, cases[i].idle ? "T0" : "none");
+                if (cases[i].idle)
+                        assert_non_null(strstr(e.text, "KVM"));
+        }
+}
+
 /* No cgroup file system at all. */
 static void test_no_cgroup(void **state) {
         _cleanup_tree_ Tree t = tree_new();
@@ -111,7 +137,7 @@ static void test_odd_files(void **state) {
 int main(void) {
         static const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_rows),
-                cmocka_unit_test(test_no_cgroup),
+                cmocka_unit_test(test_no_kvm), cmocka_unit_test(test_no_cgroup),
                 cmocka_unit_test(test_odd_files),
         };
 
