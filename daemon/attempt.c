@@ -58,6 +58,9 @@ static int on_last_look(void *userdata) {
         const Blocker *blocker;
 
         manager_observe(m);
+        /* What is staged is what was asked for; the catalogue may have been read again meanwhile. */
+        if (!dispatch_target_is_there(m, job))
+                return -EAGAIN;
         dispatch_gate(m, job, &blockers, &evidence);
         blocker = blocker_list_refusal(&blockers) ?: blocker_list_wait(&blockers);
         if (blocker) {
@@ -394,7 +397,8 @@ static void finish_mismatch(Manager *m, Job *job, const AttemptFacts *facts) {
 void attempt_conclude(Manager *m, Job *job, const AttemptFacts *facts, const char *text) {
         AttemptRecord *record = job_record_last_attempt(job->record);
 
-        if (record->outcome != OUTCOME_ABORTED && record->outcome != OUTCOME_FOREIGN)
+        /* Whoever's doing it was, a lost module is lost. */
+        if ((record->outcome != OUTCOME_ABORTED && record->outcome != OUTCOME_FOREIGN) || facts->version_error == ENXIO)
                 job_record_set_outcome(job->record, record, outcome_classify(facts));
         log_outcome(job, record);
 

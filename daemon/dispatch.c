@@ -24,6 +24,9 @@
 /* When an attempt could not even be begun, for want of memory or descriptors. */
 #define START_RETRY_USEC (5 * USEC_PER_SEC)
 
+/* The queue looks again after this at the latest: nobody's deadline is beyond what a timer takes. */
+#define LONGEST_USEC (24 * 3600 * USEC_PER_SEC)
+
 #define KEEP_FINISHED 32U
 #define KEEP_FINISHED_USEC (3600 * USEC_PER_SEC)
 
@@ -57,13 +60,16 @@ static int on_timer(sd_event_source *source, uint64_t usec, void *userdata) {
 
 /* @when: realtime usec; deadlines are by the wall clock, as they were given. */
 static void wake_at(Manager *m, uint64_t when) {
-        uint64_t now = clock_realtime(&system_clock), delay = when > now ? when - now : 0;
+        uint64_t now = clock_realtime(&system_clock), delay = when > now ? MIN(when - now, LONGEST_USEC) : 0;
         int r;
 
         m->timer = sd_event_source_disable_unref(m->timer);
         r = sd_event_add_time_relative(m->event, &m->timer, CLOCK_BOOTTIME, delay, USEC_PER_MSEC, on_timer, m);
-        if (r < 0)
+        if (r < 0) {
+                /* A job that waits would sleep for ever. */
                 log_error(r, "Failed to arm the queue's timer");
+                (void) sd_event_exit(m->event, EXIT_FAILURE);
+        }
 }
 
 Job *dispatch_head(const Manager *m) {
@@ -184,8 +190,10 @@ int dispatch_cancel(Manager *m, Job *job) {
         job->record->state = state;
         job->record->result = RESULT_NONE;
         job->record->finished = 0;
-        job->unsaved = false;
+        /* What it has gone back to is what must get to disk. */
+        job->unsaved = true;
         job_set_reason(job, "It could not be cancelled, since the database cannot be written");
+        manager_tell_job(m, job, JOB_CHANGED_STATE | JOB_CHANGED_ATTEMPTS);
         dispatch_kick(m);
         return r;
 }
@@ -281,8 +289,8 @@ bool dispatch_store_is_good(Manager *m) {
         for (unsigned i = 0; i < m->jobs->len; i++)
                 if (((Job *) m->jobs->pdata[i])->unsaved && manager_save(m, m->jobs->pdata[i]) < 0)
                         break;
-        if (store_failed(m->store))
-                (void) store_set(m->store, STORE_KEY_LAST_BOOT, inventory_boot_id(m->inventory));
+        if (m->version_unsaved || store_failed(m->store))
+                manager_remember_version(m);
         if (store_failed(m->store))
                 m->store_tried = now;
 
@@ -298,11 +306,16 @@ static bool expire(Manager *m, Job *job, uint64_t now) {
         return true;
 }
 
+bool dispatch_target_is_there(Manager *m, const Job *job) {
+        Image *image = manager_find_image(m, job->record->to);
+        g_autofree char *hash = image ? manager_image_hash(image) : NULL;
+
+        return g_strcmp0(hash, job->record->seam_hash) == 0;
+}
+
 /* The target is looked at again before each attempt. Returns true if that has ended the job. */
 static bool check_target(Manager *m, Job *job) {
         const HostFacts *host = manager_host(m);
-        Image *image = manager_find_image(m, job->record->to);
-        g_autofree char *hash = image ? manager_image_hash(image) : NULL;
 
         if (host->lost)
                 return false;
@@ -310,12 +323,12 @@ static bool check_target(Manager *m, Job *job) {
                 dispatch_finish(m, job, RESULT_ALREADY_CURRENT, ERROR_NONE, "The target runs already; no update was spent");
                 return true;
         }
-        if (!image) {
+        if (!manager_find_image(m, job->record->to)) {
                 dispatch_finish(m, job, RESULT_FAILED, ERROR_NO_SUCH_VERSION,
                                 "The image has gone from the catalogue; nothing was changed");
                 return true;
         }
-        if (strcmp(hash, job->record->seam_hash) != 0) {
+        if (!dispatch_target_is_there(m, job)) {
                 dispatch_finish(m, job, RESULT_FAILED, ERROR_PLAN_STALE,
                                 "The catalogue has another image of this version now; nothing was changed, ask again if that is right");
                 return true;
@@ -409,6 +422,9 @@ static void expire_queued(Manager *m) {
 }
 
 static bool has_unsaved(const Manager *m) {
+        if (store_failed(m->store) || m->version_unsaved)
+                return true;
+
         for (unsigned i = 0; i < m->jobs->len; i++)
                 if (((Job *) m->jobs->pdata[i])->unsaved)
                         return true;

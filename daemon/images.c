@@ -19,9 +19,9 @@ static CatalogueOptions catalogue_options(const Manager *m) {
 }
 
 /* Which of these must not be tried again; an image may come back after it was set aside. */
-static int load_aside(Manager *m) {
-        for (size_t i = 0; i < catalogue_n_images(m->catalogue); i++) {
-                g_autofree char *hash = manager_image_hash(catalogue_image(m->catalogue, i)),
+static int load_aside(Manager *m, const Catalogue *catalogue) {
+        for (size_t i = 0; i < catalogue_n_images(catalogue); i++) {
+                g_autofree char *hash = manager_image_hash(catalogue_image(catalogue, i)),
                                 *key = g_strconcat(STORE_KEY_ASIDE, hash, NULL), *why = NULL;
                 int r;
 
@@ -50,11 +50,18 @@ int manager_load_catalogue(Manager *m) {
         for (size_t i = 0; i < catalogue_n_problems(catalogue); i++)
                 log_warning(0, "%s: %s", catalogue_problem(catalogue, i)->path, catalogue_problem(catalogue, i)->text);
 
+        /* Before it is used: what was set aside must not be eligible even once. */
+        r = load_aside(m, catalogue);
+        if (r < 0) {
+                g_free(stamp);
+                return r;
+        }
+
         catalogue_unref(m->catalogue);
         m->catalogue = g_steal_pointer(&catalogue);
         g_free(m->catalogue_stamp);
         m->catalogue_stamp = stamp;
-        return load_aside(m);
+        return 0;
 }
 
 /* The security version of what runs: from the image of that version, or from the table of known releases. */

@@ -37,6 +37,8 @@ struct Manager {
         bool prepared;                  /* PrepareForUpdate(true) was sent */
         bool seen_busy;                 /* this kernel has answered busy in this boot */
         bool started;
+        bool lost_noted;                /* that the module is lost was told, or was known from before this start */
+        bool version_unsaved;           /* last_version could not be written */
         unsigned untold;                /* ManagerChange that is still to be told */
         uint64_t hardware_read;         /* boottime usec of the last P-SEAMLDR calls */
         uint64_t looked;                /* boottime usec of the last manager_observe() */
@@ -51,6 +53,7 @@ struct Manager {
 };
 
 /* manager.c */
+void manager_remember_version(Manager *m);
 void manager_observe(Manager *m);                               /* cheap read; notices what others did */
 void manager_read_hardware(Manager *m);
 void manager_note_lost(Manager *m, const char *detail);         /* latch, tell, once */
@@ -75,6 +78,7 @@ Job *dispatch_head(const Manager *m);
 void dispatch_moment(Manager *m, const Job *job, MomentFacts *ret, Evidence *evidence, char **foreign);
 void dispatch_gate(Manager *m, const Job *job, BlockerList *ret, Evidence *ret_evidence);
 bool dispatch_store_is_good(Manager *m);
+bool dispatch_target_is_there(Manager *m, const Job *job);      /* the very image that was asked for */
 int dispatch_cancel(Manager *m, Job *job);              /* then dispatch_announce_end() */
 void dispatch_announce_end(Manager *m, Job *job);
 void dispatch_finish(Manager *m, Job *job, JobResult result, ErrorId error, const char *text);

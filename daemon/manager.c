@@ -103,19 +103,28 @@ void manager_read_hardware(Manager *m) {
         m->hardware_read = clock_boottime(&system_clock);
 }
 
+/* As one fact, so that a crash cannot join one boot's version with another boot. */
+void manager_remember_version(Manager *m) {
+        g_autofree char *fact = g_strdup_printf("%s %s", m->last_version, inventory_boot_id(m->inventory));
+        bool again = m->version_unsaved;
+        int r;
+
+        r = store_set(m->store, STORE_KEY_LAST_VERSION, fact);
+        m->version_unsaved = r < 0;
+        if (r < 0 && !again) {
+                log_warning(r, "Failed to remember the running version, trying again later");
+                dispatch_kick(m);
+        }
+}
+
 static void remember_version(Manager *m) {
         const HostFacts *host = inventory_facts(m->inventory);
-        int r = 0;
 
         if (!host->have_running)
                 return;
 
         version_format(host->running, m->last_version);
-        r = store_set(m->store, STORE_KEY_LAST_VERSION, m->last_version);
-        if (r >= 0)
-                r = store_set(m->store, STORE_KEY_LAST_BOOT, inventory_boot_id(m->inventory));
-        if (r < 0)
-                log_warning(r, "Failed to remember the running version, ignoring");
+        manager_remember_version(m);
 }
 
 /* Somebody else has replaced the module: it belongs into the history, too. */
@@ -168,6 +177,10 @@ void manager_note_lost(Manager *m, const char *detail) {
         int r;
 
         inventory_set_lost(m->inventory);
+        if (m->lost_noted)
+                return;
+        m->lost_noted = true;
+
         (void) store_get(m->store, STORE_KEY_LOST_BOOT, &known);
         if (g_strcmp0(known, inventory_boot_id(m->inventory)) == 0)
                 return;
@@ -185,18 +198,20 @@ void manager_note_lost(Manager *m, const char *detail) {
 
 void manager_observe(Manager *m) {
         const HostFacts *host = inventory_facts(m->inventory);
-        bool had_support = !host->unsupported, had_lost = host->lost;
+        bool had_support = !host->unsupported, had_running = host->have_running;
         int error;
 
         m->looked = clock_boottime(&system_clock);
         error = inventory_read(m->inventory);
-        if (error == ENXIO && !had_lost)
+        if (error == ENXIO)
                 manager_note_lost(m, "its version gives ENXIO");
         else if (host->have_running && strcmp(VERSION_STRING(host->running), m->last_version) != 0)
                 manager_note_module(m, 0);
 
         if (!host->unsupported && !had_support)
                 manager_read_hardware(m);
+        if (host->have_running != had_running)
+                manager_update_svn(m);
         if (had_support != !host->unsupported)
                 manager_tell(m, MANAGER_CHANGED_SUPPORT | MANAGER_CHANGED_MODULE | MANAGER_CHANGED_STATE);
 }
@@ -208,23 +223,23 @@ void manager_look(Manager *m) {
 
 /* What was known before this start: the running version, and whether the module is lost. */
 static int load_facts(Manager *m) {
-        g_autofree char *lost = NULL, *version = NULL, *boot = NULL;
+        g_autofree char *lost = NULL, *fact = NULL;
         const char *now = inventory_boot_id(m->inventory);
         int r;
 
         r = store_get(m->store, STORE_KEY_LOST_BOOT, &lost);
         if (r >= 0)
-                r = store_get(m->store, STORE_KEY_LAST_VERSION, &version);
-        if (r >= 0)
-                r = store_get(m->store, STORE_KEY_LAST_BOOT, &boot);
+                r = store_get(m->store, STORE_KEY_LAST_VERSION, &fact);
         if (r < 0)
                 return log_error(r, "Failed to read the database (%s)", store_error(m->store));
 
-        if (*now && g_strcmp0(lost, now) == 0)
+        if (*now && g_strcmp0(lost, now) == 0) {
                 inventory_set_lost(m->inventory);
+                m->lost_noted = true;
+        }
         /* After a reboot the BIOS copy runs: a change then is nobody's update. */
-        if (version && g_strcmp0(boot, now) == 0)
-                g_strlcpy(m->last_version, version, sizeof(m->last_version));
+        if (fact && strchr(fact, ' ') && strcmp(strchr(fact, ' ') + 1, now) == 0)
+                g_strlcpy(m->last_version, fact, MIN(sizeof(m->last_version), (size_t) (strchr(fact, ' ') - fact) + 1));
 
         return 0;
 }
@@ -296,6 +311,9 @@ int manager_start(Manager *m, const ManagerEvents *events) {
 }
 
 void manager_stop(Manager *m) {
+        /* As long as the kernel has an image, the next daemon says when it is over. */
+        if (!m->attempt || (m->attempt->upload && !upload_handed_over(m->attempt->upload)))
+                manager_prepare(m, false);
         m->started = false;
 
         /* Nothing was handed over: that is known now, and would have to be found out later. */

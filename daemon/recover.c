@@ -73,13 +73,12 @@ static void recover_idle(Manager *m, Job *job, AttemptRecord *a, const UploadSta
         (void) version_parse(job->record->to, &facts.target);
 
         /*
-         * The same version and no new error: either it was never handed over, or nothing ran.
-         * In both cases nothing has happened, and the budget says so, too.
+         * The same version, budget and error text: either it was never handed over, or nothing ran, or it was refused
+         * in the same words as before. In each case the host is as it was, and the gate may be asked again.
          */
-        if (outcome_classify(&facts) == OUTCOME_NOTHING) {
-                if (a->have_remaining && host->have_remaining && host->remaining == a->remaining)
-                        facts.handed_over = false;
-        }
+        if (facts.version_error == 0 && version_compare(facts.version, facts.before) == 0 && a->have_remaining &&
+            host->have_remaining && host->remaining == a->remaining && g_strcmp0(state->error, a->stale_error) == 0)
+                facts.handed_over = false;
 
         if (facts.handed_over)
                 record_set(&a->kernel_error, state->error);

@@ -229,7 +229,9 @@ static Job *make_job(Manager *m, const Request *request, const Image *image) {
         record->options = request->options;
         record->created = clock_realtime(&system_clock);
         record->expires = request->options.deadline;
-        if (record->expires == 0 && __builtin_add_overflow(record->created, m->config->default_deadline, &record->expires))
+        if (record->expires == UINT64_MAX)
+                record->expires = 0; /* never, whatever the configuration says */
+        else if (record->expires == 0 && __builtin_add_overflow(record->created, m->config->default_deadline, &record->expires))
                 record->expires = 0; /* infinity, or as good as that */
         record_set(&record->from, VERSION_STRING(host->running));
         record_set(&record->to, VERSION_STRING(image_facts(image)->version));
@@ -295,9 +297,11 @@ int manager_apply(Manager *m, const Request *request, Job **ret, bool *ret_new, 
 
         job = make_job(m, request, image);
         job_set_reason(job, "Waiting for its turn");
-        if (manager_save(m, job) < 0)
+        if (manager_save(m, job) < 0) {
+                dispatch_kick(m);
                 return failure_set(failure, ERROR_IO, "The job could not be saved (%s), so it was not begun; see the journal",
                                    store_error(m->store));
+        }
 
         *ret = job;
         *ret_new = true;
@@ -324,8 +328,10 @@ int manager_cancel(Manager *m, Job *job, Failure *failure) {
                 return failure_set(failure, ERROR_NOT_CANCELABLE,
                                    "The kernel has the image of job %u already, and an update cannot be stopped", job->record->id);
 
-        if (m->attempt && m->attempt->job == job)
+        if (m->attempt && m->attempt->job == job) {
                 attempt_cancel(m);
+                job_move(job, JOB_EVENT_LOOK_FAILED);
+        }
         if (dispatch_cancel(m, job) < 0)
                 return failure_set(failure, ERROR_IO, "The end of job %u cannot be written to the database (%s), so it is not cancelled; "
                                    "make room on its disk", job->record->id, store_error(m->store));

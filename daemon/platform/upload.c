@@ -243,7 +243,7 @@ static int stage_next(Upload *u) {
 
         u->source = sd_event_source_disable_unref(u->source);
         r = sd_event_add_defer(u->request.event, &u->source, on_stage, u);
-        return r < 0 ? log_error(r, "Failed to continue the upload") : 0;
+        return r < 0 ? finish_staging(u, -r, "go on with the upload", true) : 0;
 }
 
 static int on_stage(sd_event_source *source, void *userdata) {

@@ -48,7 +48,6 @@ bool store_failed(const Store *store);
 const char *store_error(const Store *store);
 
 #define STORE_KEY_LOST_BOOT     "lost-boot"     /* boot id of the boot in which the module was lost */
-#define STORE_KEY_LAST_VERSION  "last-version"  /* the version that was last seen running */
-#define STORE_KEY_LAST_BOOT     "last-boot"     /* and the boot in which it was */
+#define STORE_KEY_LAST_VERSION  "last-version"  /* the version that was last seen running, a space, the boot's id */
 #define STORE_KEY_DESIRED       "desired-version"
 #define STORE_KEY_ASIDE         "aside/"        /* + SEAM hash: an image that must not be tried again, and why */

@@ -45,6 +45,6 @@ INSERT INTO attempt VALUES
    '01234567-89ab-cdef-0123-456789abcdef', '', '1.5.05', 1, 9, 483328, 1),
   (4, 2, 1700000010900000, '', '', '', 0, 0, 0, 0,
    '01234567-89ab-cdef-0123-456789abcdef', 'transferring:device-busy', '1.5.05', 1, 9, 483328, 1);
-INSERT INTO fact VALUES ('last-version', '1.5.05'), ('last-boot', '01234567-89ab-cdef-0123-456789abcdef');
+INSERT INTO fact VALUES ('last-version', '1.5.05 01234567-89ab-cdef-0123-456789abcdef');
 PRAGMA user_version = 1;
 COMMIT;

@@ -10,6 +10,9 @@ import signal
 import struct
 
 import pytest
+from gi.repository import Gio
+
+from harness import JOB, NAME
 
 UPLOAD = "sys/class/firmware/tdx_module"
 REMAINING = "sys/devices/faux/tdx_host/num_remaining_updates"
@@ -91,6 +94,13 @@ class Stop(Watch):
         assert pids == [self.host.daemon.pid], f"the daemon did not come to the file: {pids}"
 
     let_go = Watch.close
+
+
+def cancel_without_waiting(host, job):
+    """The request lies in the daemon's socket when this returns."""
+    host.bus.call(NAME, job.path, JOB, "Cancel", None, None, Gio.DBusCallFlags.NONE, -1, None, None)
+    host.bus.flush_sync()
+    host.sync()
 
 
 def stop_in_staging(host):

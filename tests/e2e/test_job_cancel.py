@@ -5,18 +5,10 @@
 import time
 
 import pytest
-from gi.repository import Gio
 
-from harness import JOB, NAME, BusError
-from steps import (check_end, check_prepare_pairs, error_of, freeze, hold_kernel, outcomes, settle,
+from harness import BusError
+from steps import (cancel_without_waiting, check_end, check_prepare_pairs, error_of, freeze, hold_kernel, outcomes, settle,
                    stop_in_staging, stop_in_verification, wait_blocked)
-
-
-def cancel_without_waiting(host, job):
-    """The request lies in the daemon's socket when this returns."""
-    host.bus.call(NAME, job.path, JOB, "Cancel", None, None, Gio.DBusCallFlags.NONE, -1, None, None)
-    host.bus.flush_sync()
-    host.sync()
 
 
 def check_refused(job):

@@ -8,7 +8,7 @@ import pytest
 from tdxbox import isolate
 
 from harness import BusError
-from steps import check_end, check_prepare_pairs, hold_kernel, stop_in_staging, wait_blocked
+from steps import cancel_without_waiting, check_end, check_prepare_pairs, hold_kernel, stop_in_staging, wait_blocked
 
 
 class Disk:
@@ -135,3 +135,28 @@ def test_full_in_mid_update_and_killed(full_host, disk):
     assert job.finish() == "success"
     assert host.sim.number("uploads") == host.sim.number("installs") == 1
     assert [h["result"] for h in host.history()] == ["success"]
+
+
+def test_no_cancelling_in_staging_without_a_record(full_host, disk):
+    """What was staged is dropped, the job is not cancelled, and it goes on when there is room."""
+    host = full_host
+    record = host.record()
+    with stop_in_staging(host) as stop:
+        job = host.apply("1.5.16")
+        stop.wait()
+        cancel_without_waiting(host, job)
+        disk.fill()
+    wait_blocked(host, job, "store-failed")
+    assert job.get("State") == "waiting" and host.sim.number("uploads") == 0
+    disk.make_room()
+    check_end(host, record, job, "success", spent=1, uploads=1)
+
+
+def test_store_failed_ends_without_a_job(full_host, disk):
+    host = full_host
+    disk.fill()
+    with pytest.raises(BusError):
+        host.apply("1.5.06")
+    assert host.get("BlockedBy") == ["store-failed"]
+    disk.make_room()
+    host.wait(lambda: host.get("BlockedBy") == [], "the store is good again", 20)

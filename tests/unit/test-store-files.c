@@ -277,7 +277,7 @@ static void test_version_1(void **state) {
         assert_int_equal(j->svn_before, 0x104);
         assert_int_equal(j->svn_after, 0x105);
         assert_int_equal(store_get(store, STORE_KEY_LAST_VERSION, &fact), 0);
-        assert_string_equal(fact, "1.5.05");
+        assert_string_equal(fact, "1.5.05 01234567-89ab-cdef-0123-456789abcdef");
 
         new_path = g_build_filename(t.path, "new.db", NULL);
         new_store = open_ok(new_path);

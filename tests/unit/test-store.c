@@ -270,7 +270,7 @@ static void test_facts(void **state) {
         check_fact(store, STORE_KEY_LAST_VERSION, "1.5.06");
         check_fact(store, STORE_KEY_LOST_BOOT, "a-boot-id");
         check_fact(store, STORE_KEY_DESIRED, "");
-        check_fact(store, STORE_KEY_LAST_BOOT, NULL);
+        check_fact(store, "never-set", NULL);
 }
 
 /* A job that was busy for weeks: the first and the last are kept, all are counted, also over a restart. */
