@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  * SPDX-FileCopyrightText: The tdx-updated authors */
 #include <errno.h>
+#include <signal.h>
 #include <string.h>
 
 #include "base/fileio.h"
@@ -58,6 +59,22 @@ int bus_call_json(Tdxctl *t, sd_bus_message *m, CallFlags flags, sd_bus_error *e
                 return r;
 
         return message_to_json(reply, ret);
+}
+
+int bus_call_path(Tdxctl *t, sd_bus_message *m, CallFlags flags, sd_bus_error *error, char **ret) {
+        _cleanup_(sd_bus_message_unrefp) sd_bus_message *reply = NULL;
+        const char *path;
+        int r;
+
+        r = bus_call(t, m, flags, error, &reply);
+        if (r < 0)
+                return r;
+        r = sd_bus_message_read(reply, "o", &path);
+        if (r < 0)
+                return r;
+
+        *ret = g_strdup(path);
+        return 0;
 }
 
 int bus_query(Tdxctl *t, const char *member, sd_bus_error *error, JsonNode **ret) {
@@ -119,9 +136,28 @@ static int newest_unfinished(Tdxctl *t, sd_bus_error *error, char **ret_path) {
         return 0;
 }
 
+int bus_attach(Tdxctl *t, sd_event *event, sd_event_signal_handler_t on_signal, void *userdata) {
+        static const int signals[] = { SIGINT, SIGTERM };
+        sigset_t mask;
+        int r;
+
+        sigemptyset(&mask);
+        for (size_t i = 0; i < G_N_ELEMENTS(signals); i++)
+                sigaddset(&mask, signals[i]);
+        if (sigprocmask(SIG_BLOCK, &mask, NULL) < 0)
+                return -errno;
+
+        for (size_t i = 0; i < G_N_ELEMENTS(signals); i++) {
+                r = sd_event_add_signal(event, NULL, signals[i], on_signal, userdata);
+                if (r < 0)
+                        return r;
+        }
+
+        return sd_bus_attach_event(t->bus, event, SD_EVENT_PRIORITY_NORMAL);
+}
+
 int bus_find_job(Tdxctl *t, uint32_t id, sd_bus_error *error, char **ret_path) {
-        _cleanup_(sd_bus_message_unrefp) sd_bus_message *m = NULL, *reply = NULL;
-        const char *path;
+        _cleanup_(sd_bus_message_unrefp) sd_bus_message *m = NULL;
         int r;
 
         if (id == 0)
@@ -133,15 +169,7 @@ int bus_find_job(Tdxctl *t, uint32_t id, sd_bus_error *error, char **ret_path) {
         r = sd_bus_message_append(m, "u", id);
         if (r < 0)
                 return r;
-        r = bus_call(t, m, CALL_PLAIN, error, &reply);
-        if (r < 0)
-                return r;
-        r = sd_bus_message_read(reply, "o", &path);
-        if (r < 0)
-                return r;
-
-        *ret_path = g_strdup(path);
-        return 0;
+        return bus_call_path(t, m, CALL_PLAIN, error, ret_path);
 }
 
 uint32_t job_id_of_path(const char *path) {

@@ -4,6 +4,7 @@
 
 #include <json-glib/json-glib.h>
 #include <systemd/sd-bus.h>
+#include <systemd/sd-event.h>
 
 #include "client/tdxctl.h"
 
@@ -20,10 +21,15 @@ int bus_call(Tdxctl *t, sd_bus_message *m, CallFlags flags, sd_bus_error *error,
 
 /* As bus_call(), and converts the first value of the reply. */
 int bus_call_json(Tdxctl *t, sd_bus_message *m, CallFlags flags, sd_bus_error *error, JsonNode **ret);
+/* As bus_call(), for a reply that is an object path; the caller frees it. */
+int bus_call_path(Tdxctl *t, sd_bus_message *m, CallFlags flags, sd_bus_error *error, char **ret);
 /* A method of the manager that takes nothing and is free. */
 int bus_query(Tdxctl *t, const char *member, sd_bus_error *error, JsonNode **ret);
 /* Every property of an object, by its D-Bus names. */
 int bus_properties(Tdxctl *t, const char *path, const char *interface, sd_bus_error *error, JsonObject **ret);
+
+/* Brings the bus into the loop, and SIGINT and SIGTERM; without a handler those end it with 0. */
+int bus_attach(Tdxctl *t, sd_event *event, sd_event_signal_handler_t on_signal, void *userdata);
 
 /* The job of that number; the newest unfinished one for 0. */
 int bus_find_job(Tdxctl *t, uint32_t id, sd_bus_error *error, char **ret_path);

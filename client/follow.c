@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  * SPDX-FileCopyrightText: The tdx-updated authors */
 #include <errno.h>
-#include <signal.h>
 #include <stdio.h>
 
 #include <systemd/sd-event.h>
@@ -337,28 +336,15 @@ Follow *follow_free(Follow *f) {
 }
 
 static int attach(Follow *f) {
-        sigset_t mask;
         int r;
 
-        sigemptyset(&mask);
-        sigaddset(&mask, SIGINT);
-        sigaddset(&mask, SIGTERM);
-        if (sigprocmask(SIG_BLOCK, &mask, NULL) < 0)
-                return -errno;
-
-        r = sd_event_add_signal(f->event, NULL, SIGINT, on_interrupt, f);
-        if (r < 0)
-                return r;
-        r = sd_event_add_signal(f->event, NULL, SIGTERM, on_interrupt, f);
-        if (r < 0)
-                return r;
         if (follow_view_is_live(f->view)) {
                 r = sd_event_add_time_relative(f->event, &f->tick, CLOCK_MONOTONIC, TICK_USEC, 0, on_tick, f);
                 if (r < 0)
                         return r;
         }
 
-        return sd_bus_attach_event(f->t->bus, f->event, SD_EVENT_PRIORITY_NORMAL);
+        return bus_attach(f->t, f->event, on_interrupt, f);
 }
 
 static int conclude(Follow *f, int r) {

@@ -2,7 +2,6 @@
  * SPDX-FileCopyrightText: The tdx-updated authors */
 #include <errno.h>
 #include <inttypes.h>
-#include <signal.h>
 #include <stdio.h>
 
 #include <systemd/sd-event.h>
@@ -183,26 +182,12 @@ static int monitor_subscribe(Monitor *monitor) {
 }
 
 static int monitor_run(Monitor *monitor) {
-        sigset_t mask;
         int r;
-
-        sigemptyset(&mask);
-        sigaddset(&mask, SIGINT);
-        sigaddset(&mask, SIGTERM);
-        if (sigprocmask(SIG_BLOCK, &mask, NULL) < 0)
-                return -errno;
 
         r = sd_event_new(&monitor->event);
         if (r < 0)
                 return r;
-        /* Without a handler they end the loop with 0. */
-        r = sd_event_add_signal(monitor->event, NULL, SIGINT, NULL, NULL);
-        if (r < 0)
-                return r;
-        r = sd_event_add_signal(monitor->event, NULL, SIGTERM, NULL, NULL);
-        if (r < 0)
-                return r;
-        r = sd_bus_attach_event(monitor->t->bus, monitor->event, SD_EVENT_PRIORITY_NORMAL);
+        r = bus_attach(monitor->t, monitor->event, NULL, NULL);
         if (r < 0)
                 return r;
 

@@ -58,8 +58,7 @@ static int show_queued(Tdxctl *t, const char *path) {
 }
 
 static int apply(Tdxctl *t, const char *version, uint64_t deadline, sd_bus_error *error, char **ret_path) {
-        _cleanup_(sd_bus_message_unrefp) sd_bus_message *m = NULL, *reply = NULL;
-        const char *path;
+        _cleanup_(sd_bus_message_unrefp) sd_bus_message *m = NULL;
         int r;
 
         r = bus_message(t, BUS_PATH, BUS_INTERFACE, "ApplyVersion", &m);
@@ -68,15 +67,8 @@ static int apply(Tdxctl *t, const char *version, uint64_t deadline, sd_bus_error
         r = request_append(m, &t->options, version, deadline);
         if (r < 0)
                 return r;
-        r = bus_call(t, m, CALL_AUTH, error, &reply);
-        if (r < 0)
-                return r;
-        r = sd_bus_message_read(reply, "o", &path);
-        if (r < 0)
-                return r;
 
-        *ret_path = g_strdup(path);
-        return 0;
+        return bus_call_path(t, m, CALL_AUTH, error, ret_path);
 }
 
 int verb_update(Tdxctl *t, int argc, char *argv[]) {

@@ -14,6 +14,7 @@ import gi
 gi.require_version("Gio", "2.0")
 from gi.repository import Gio, GLib  # noqa: E402
 
+TDXCTL = os.environ.get("TDXCTL", "tdxctl")
 ROOT = Path(__file__).resolve().parent.parent.parent
 NAME = "org.tdx.Update1"
 PATH = "/org/tdx/Update1"
