@@ -25,28 +25,21 @@ bool cpu_set_equal(const CpuSet *a, const CpuSet *b) {
 
 /* The kernel's list format, "0-3,8". */
 int cpu_set_parse(const char *text, CpuSet *ret) {
-        g_auto(GStrv) parts = g_strsplit(text, ",", 0);
+        uint64_t first, last;
         CpuSet set = {};
+        int r;
 
         if (!*text)
                 return -EINVAL;
 
-        for (char **p = parts; *p; p++) {
-                uint64_t first, last;
-                char *dash = strchr(*p, '-');
-
-                if (dash)
-                        *dash++ = '\0';
-                if (parse_u64(*p, &first) < 0)
-                        return -EINVAL;
-                last = first;
-                if (dash && parse_u64(dash, &last) < 0)
-                        return -EINVAL;
-                if (first > last || last >= SIM_CPUS_MAX)
+        while ((r = cpu_list_next(&text, &first, &last)) > 0) {
+                if (last >= SIM_CPUS_MAX)
                         return -EINVAL;
                 for (uint64_t i = first; i <= last; i++)
                         cpu_set_put(&set, (unsigned) i, true);
         }
+        if (r < 0)
+                return r;
 
         *ret = set;
         return 0;

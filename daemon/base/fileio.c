@@ -121,28 +121,48 @@ int read_u64_at(int dir_fd, const char *path, uint64_t *ret) {
         return parse_u64(line, ret) < 0 ? -EBADMSG : 0;
 }
 
+static int take_number(const char **p, uint64_t *ret) {
+        g_autofree char *digits = g_strndup(*p, strspn(*p, "0123456789"));
+
+        *p += strlen(digits);
+        return parse_u64(digits, ret) < 0 ? -EINVAL : 0;
+}
+
+int cpu_list_next(const char **p, uint64_t *ret_first, uint64_t *ret_last) {
+        uint64_t first, last;
+
+        if (!**p)
+                return 0;
+
+        if (take_number(p, &first) < 0)
+                return -EINVAL;
+        last = first;
+        if (**p == '-') {
+                (*p)++;
+                if (take_number(p, &last) < 0)
+                        return -EINVAL;
+        }
+        if (last < first || (**p && (**p != ',' || !*++*p)))
+                return -EINVAL;
+
+        *ret_first = first;
+        *ret_last = last;
+        return 1;
+}
+
 int parse_cpu_list(const char *text, unsigned *ret_count) {
-        g_auto(GStrv) parts = g_strsplit(text, ",", 0);
+        uint64_t first, last;
         unsigned count = 0;
+        int r;
 
-        for (char **p = parts; *p; p++) {
-                uint64_t first, last;
-                char *dash = strchr(*p, '-');
-
-                if (dash)
-                        *dash = '\0';
-                if (parse_u64(*p, &first) < 0)
-                        return -EINVAL;
-                last = first;
-                if (dash && parse_u64(dash + 1, &last) < 0)
-                        return -EINVAL;
-                if (last < first || last >= LIMIT_CPUS)
+        while ((r = cpu_list_next(&text, &first, &last)) > 0) {
+                if (last >= LIMIT_CPUS)
                         return -EINVAL;
                 count += (unsigned) (last - first + 1);
         }
-
-        if (count == 0)
+        if (r < 0 || count == 0)
                 return -EINVAL;
+
         *ret_count = count;
         return 0;
 }

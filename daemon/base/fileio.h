@@ -32,5 +32,11 @@ int read_u64_at(int dir_fd, const char *path, uint64_t *ret);
 /* Decimal digits only, no sign, no space, nothing after them. 0 or -EINVAL / -ERANGE. */
 int parse_u64(const char *text, uint64_t *ret);
 
-/* A kernel CPU list ("0-3,8"). Counts its CPUs. 0 or -EINVAL. */
+/*
+ * The next range of a kernel CPU list ("0-3,8"); @p moves behind it. 1, 0 at the end of the list, or -EINVAL. An empty
+ * list has no range, and a comma wants one behind it.
+ */
+int cpu_list_next(const char **p, uint64_t *ret_first, uint64_t *ret_last);
+
+/* Counts the CPUs of a list that has at least one. 0 or -EINVAL. */
 int parse_cpu_list(const char *text, unsigned *ret_count);
