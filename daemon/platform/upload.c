@@ -169,10 +169,15 @@ static int arm(Upload *u, sd_event_time_handler_t callback, uint64_t delay) {
 
 /*
  * Is what is staged what was staged by us? The kernel does not keep two writers apart: the last "1" throws the
- * other's data away, and loading reads the same for both. data can be read back until it is handed over.
+ * other's data away, and loading reads the same for both. data can be read back until it is handed over. After
+ * somebody's run it takes bytes without a "1" as well; a "0" then "succeeds" and does nothing.
  */
 static bool staged_is_ours(Upload *u) {
         uint8_t ours[PAGE], theirs[PAGE];
+        uint64_t loading = 0;
+
+        if (read_u64_at(u->request.roots->sysfs_fd, ABI_LOADING, &loading) < 0 || loading != 1)
+                return false;
 
         for (uint64_t at = 0; at < u->request.size;) {
                 ssize_t n = pread(u->request.image_fd, ours, sizeof(ours), (off_t) at), k = 0;

@@ -12,7 +12,7 @@ import struct
 import pytest
 from gi.repository import Gio
 
-from harness import JOB, NAME
+from harness import JOB, MANAGER, NAME, PATH
 
 UPLOAD = "sys/class/firmware/tdx_module"
 REMAINING = "sys/devices/faux/tdx_host/num_remaining_updates"
@@ -64,13 +64,18 @@ class Watch:
                 os.close(fd)
         return pids
 
-    def close(self):
-        """Whoever was stopped goes on."""
-        if self.fd is None:
-            return
+    def release(self):
+        """Whoever was stopped goes on, up to the next time."""
         for fd in self.waiting:
             os.write(self.fd, ANSWER.pack(fd, FAN_ALLOW))
             os.close(fd)
+        self.waiting.clear()
+
+    def close(self):
+        """Whoever was stopped goes on, for good."""
+        if self.fd is None:
+            return
+        self.release()
         os.close(self.fd)
         self.fd = None
 
@@ -96,11 +101,15 @@ class Stop(Watch):
     let_go = Watch.close
 
 
-def cancel_without_waiting(host, job):
+def call_without_waiting(host, member, path=PATH, interface=MANAGER):
     """The request lies in the daemon's socket when this returns."""
-    host.bus.call(NAME, job.path, JOB, "Cancel", None, None, Gio.DBusCallFlags.NONE, -1, None, None)
+    host.bus.call(NAME, path, interface, member, None, None, Gio.DBusCallFlags.NONE, -1, None, None)
     host.bus.flush_sync()
     host.sync()
+
+
+def cancel_without_waiting(host, job):
+    call_without_waiting(host, "Cancel", job.path, JOB)
 
 
 def stop_in_staging(host):
@@ -109,7 +118,8 @@ def stop_in_staging(host):
 
 
 def stop_at_loading(host):
-    """The daemon is about to read or write `loading`; after the staging this is the handover."""
+    """The daemon is about to read or write `loading`: after the staging first to see whether it is still its own, and
+    then for the handover."""
     return Stop(host, f"{UPLOAD}/loading")
 
 

@@ -147,6 +147,40 @@ def test_foreign_upload_runs(host, raw_image):
     assert external["attempts"] == []
 
 
+def test_foreign_update_in_staging(host, raw_image):
+    """It has come and gone between our first byte and our last one: what we staged is not staged any more."""
+    raw = raw_image("1.5.08")
+    record = host.record()
+    with stop_in_staging(host) as stop:
+        job = host.apply("1.5.16")
+        stop.wait()
+        host.sim.ctl("upload", raw)
+        host.wait(lambda: host.running_version() == "1.5.08", "the foreign update")
+        host.wait(lambda: host.sim.get("status") == "idle", "it has ended")
+    check_end(host, record, job, "success", spent=2, uploads=2)
+    assert outcomes(job) == ["foreign", "success"]
+    assert [s.args for s in record.all("ModuleUpdated")] == [("1.5.05", "1.5.08", 0), ("1.5.08", "1.5.16", 1)]
+    assert job.get("FromVersion") == "1.5.08"
+
+
+@pytest.mark.parametrize("ended", [True, False])
+def test_lost_by_somebody_else_in_staging(host, raw_image, ended):
+    raw = raw_image("1.5.08")
+    record = host.record()
+    with stop_in_staging(host) as stop:
+        job = host.apply("1.5.16")
+        stop.wait()
+        host.sim.set(lose=1, stuck="no" if ended else "yes")
+        host.sim.ctl("upload", raw)
+        if ended:
+            host.wait(lambda: host.sim.get("module") == "lost", "the module is lost")
+    host.sim.set(stuck="no")
+    job.finish()
+    assert error_of(job) == "ModuleLost" and host.get("Lost")
+    settle(host)
+    assert len(record.all("ModuleLost")) == 1 and host.sim.number("uploads") == 1
+
+
 def test_foreign_upload_is_staged(host):
     loading = host.mount / UPLOAD / "loading"
     loading.write_text("1\n")
