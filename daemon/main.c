@@ -201,6 +201,26 @@ static int setup_event(sd_event **ret) {
         return r;
 }
 
+/* Before the bus's own exit source, which closes the connection: what there is to tell at the end is still heard. */
+static int on_exit_event(sd_event_source *source, void *userdata) {
+        sd_notify(false, "STOPPING=1");
+        manager_stop(userdata);
+        return 0;
+}
+
+static int watch_exit(sd_event *event, Manager *manager) {
+        sd_event_source *source = NULL;
+        int r;
+
+        r = sd_event_add_exit(event, &source, on_exit_event, manager);
+        if (r >= 0)
+                r = sd_event_source_set_priority(source, SD_EVENT_PRIORITY_IMPORTANT);
+        if (r >= 0)
+                r = sd_event_source_set_floating(source, true);
+        sd_event_source_unref(source);
+        return r;
+}
+
 static int serve(sd_event *event, Manager *manager) {
         g_autoptr(Bus) bus = NULL;
         ManagerEvents events;
@@ -209,6 +229,9 @@ static int serve(sd_event *event, Manager *manager) {
         r = sd_event_add_signal(event, NULL, SIGHUP, on_hangup, manager);
         if (r < 0)
                 return log_error(r, "Failed to watch for SIGHUP");
+        r = watch_exit(event, manager);
+        if (r < 0)
+                return log_error(r, "Failed to prepare for the end");
         r = bus_new(event, manager, &bus);
         if (r < 0)
                 return r;
@@ -224,8 +247,6 @@ static int serve(sd_event *event, Manager *manager) {
         sd_notify(false, "READY=1");
         bus_notify_status(bus);
         r = sd_event_loop(event);
-        sd_notify(false, "STOPPING=1");
-        manager_stop(manager);
         if (r < 0)
                 return log_error(r, "The event loop failed");
         /* What sd_event_exit() was given: not 0 when the bus has gone, or a source has failed. */

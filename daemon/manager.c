@@ -173,17 +173,12 @@ void manager_note_module(Manager *m, uint32_t job) {
 }
 
 void manager_note_lost(Manager *m, const char *detail) {
-        g_autofree char *known = NULL;
         int r;
 
         inventory_set_lost(m->inventory);
         if (m->lost_noted)
                 return;
         m->lost_noted = true;
-
-        (void) store_get(m->store, STORE_KEY_LOST_BOOT, &known);
-        if (g_strcmp0(known, inventory_boot_id(m->inventory)) == 0)
-                return;
 
         r = store_set(m->store, STORE_KEY_LOST_BOOT, inventory_boot_id(m->inventory));
         if (r < 0)

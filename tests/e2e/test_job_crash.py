@@ -3,6 +3,8 @@
 """The daemon dies in every state: the job ends once, the budget is spent once, nothing is repeated
 blindly. And the host goes down in mid-update."""
 
+import os
+import signal
 import time
 
 import pytest
@@ -90,6 +92,8 @@ def kill_at_the_handover(host, then=lambda: None):
         staging.wait()
         with stop_at_loading(host) as handover:
             staging.let_go()
+            handover.wait()
+            handover.release()
             handover.wait()
             host.daemon.kill()
             host.daemon.wait_exit(1)
@@ -339,3 +343,41 @@ def test_ids_never_repeat(host):
         end()
     ids.append(host.apply("1.5.06").get("Id"))
     assert ids == sorted(set(ids))
+
+
+def test_the_same_refusal_is_not_counted_twice(host):
+    """Killed right before the handover: the old error text is not an answer to what was not asked."""
+    host.sim.set(refuse=1)
+    record = host.record()
+    with stop_in_staging(host) as staging:
+        job = host.apply("1.5.16")
+        staging.wait()
+        staging.release()
+        staging.wait()  # of the second attempt
+        with stop_at_loading(host) as handover:
+            staging.let_go()
+            handover.wait()
+            handover.release()
+            handover.wait()
+            host.daemon.kill()
+            host.daemon.wait_exit(1)
+    host.daemon.wait_ready()
+    check_end(host, record, job, "success", spent=1, uploads=2)
+    assert outcomes(job) == ["refused", "interrupted", "success"]
+
+
+def test_stopped_in_staging(host):
+    """Who listens to PrepareForUpdate is let go before the daemon stops."""
+    record = host.record()
+    with stop_in_staging(host) as staging:
+        job = host.apply("1.5.16")
+        staging.wait()
+        os.kill(host.daemon.pid, signal.SIGTERM)
+        host.sim.set(misc_tdx=1)
+    host.daemon.wait_exit(1)
+    host.daemon.start()
+    wait_blocked(host, job, "activity-unknown")
+    settle(host)
+    assert check_prepare_pairs(record) == 1
+    host.sim.set(misc_tdx=0)
+    check_end(host, record, job, "success", spent=1, uploads=1)

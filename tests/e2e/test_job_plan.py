@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from harness import BusError
-from steps import error_of, wait_blocked
+from steps import call_without_waiting, error_of, stop_in_staging, wait_blocked
 
 
 @pytest.fixture
@@ -128,6 +128,18 @@ def test_image_gone_while_the_job_waits(make_host, tree):
     (tree.path / "tdx_module_1.5.06.blob").unlink()
     host.call("Refresh")
     assert job.finish() == "failed" and error_of(job) == "PlanStale"
+
+
+def test_image_gone_in_staging(make_host, tree):
+    """It is not handed over any more, although it is staged already."""
+    host = make_host(images=[str(tree.path)])
+    with stop_in_staging(host) as stop:
+        job = host.apply("1.5.06")
+        stop.wait()
+        (tree.path / "tdx_module_1.5.06.blob").unlink()
+        call_without_waiting(host, "Refresh")
+    assert job.finish() == "failed" and error_of(job) == "PlanStale"
+    assert host.sim.number("uploads") == 0 and host.sim.number("aborts") == 1
 
 
 def test_image_gone_while_the_daemon_was_down(make_host, images, world):

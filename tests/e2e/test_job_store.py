@@ -8,7 +8,7 @@ import pytest
 from tdxbox import isolate
 
 from harness import BusError
-from steps import cancel_without_waiting, check_end, check_prepare_pairs, hold_kernel, stop_in_staging, wait_blocked
+from steps import cancel_without_waiting, check_end, check_prepare_pairs, hold_kernel, settle, stop_in_staging, wait_blocked
 
 
 class Disk:
@@ -117,6 +117,11 @@ def test_full_in_mid_update(full_host, disk):
     # Nobody has to ask for another job before this one stands in the history.
     host.wait(lambda: [h["result"] for h in host.history()] == ["success"], "it is in the history")
     check_end(host, record, job, "success", spent=1, uploads=1)
+    # Nor does a later start take it for somebody else's.
+    host.daemon.restart()
+    settle(host)
+    assert [h["external"] for h in host.history()] == [False]
+    assert len(record.all("ModuleUpdated")) == 1
 
 
 def test_full_in_mid_update_and_killed(full_host, disk):

@@ -32,3 +32,14 @@ def test_support_appears_after_the_start(host):
     host.sim.set(supported="yes")
     host.wait(lambda: record.changes("UpdateSupported", PATH) == [True], "it is told that there is support")
     assert host.get("SeamldrVersion") == "1.5.00"
+
+
+def test_driver_comes_after_a_restart(host):
+    """What is known of the module that runs is known again."""
+    assert host.call("Plan", "1.5.06", {})["svn-before"] == 0x105
+    host.sim.set(tdx_host="no")
+    host.daemon.restart()
+    assert "svn-before" not in host.call("Plan", "1.5.06", {})
+    host.sim.set(tdx_host="yes")
+    host.wait(lambda: host.get("UpdateSupported"), "the driver is seen")
+    assert host.call("Plan", "1.5.06", {})["svn-before"] == 0x105
