@@ -16,23 +16,6 @@
 /* One look serves all properties that somebody reads together. */
 #define LOOK_USEC (200 * USEC_PER_MSEC)
 
-void failure_clear(Failure *failure) {
-        g_free(failure->text);
-        *failure = (Failure) {};
-}
-
-int failure_set(Failure *failure, ErrorId id, const char *format, ...) {
-        va_list ap;
-
-        failure_clear(failure);
-        failure->id = id;
-        va_start(ap, format);
-        failure->text = g_strdup_vprintf(format, ap);
-        va_end(ap);
-
-        return -error_entry(id)->error;
-}
-
 static void job_destroy(void *data) {
         job_free(data);
 }

@@ -6,6 +6,9 @@
 
 #include "catalogue/catalogue.h"
 #include "config.h"
+#include "core/activity.h"
+#include "failure.h"
+#include "hold.h"
 #include "job.h"
 #include "platform/evidence.h"
 #include "platform/inventory.h"
@@ -17,21 +20,12 @@
  */
 typedef struct Manager Manager;
 
-/* An answer that is no: its id in the API, and a sentence. */
-typedef struct Failure {
-        ErrorId id;
-        char *text;
-} Failure;
-
-void failure_clear(Failure *failure);
-G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Failure, failure_clear)
-int failure_set(Failure *failure, ErrorId id, const char *format, ...) __attribute__((format(printf, 3, 4)));
-
 typedef enum ManagerChange {
         MANAGER_CHANGED_STATE = 1 << 0,         /* State, StateReason */
         MANAGER_CHANGED_MODULE = 1 << 1,        /* ModuleVersion, SeamldrVersion, RemainingUpdates, CpuSignature, BusyDetection */
         MANAGER_CHANGED_SUPPORT = 1 << 2,       /* UpdateSupported, UnsupportedReason, Lost */
         MANAGER_CHANGED_JOBS = 1 << 3,
+        MANAGER_CHANGED_HOLDS = 1 << 4,
 } ManagerChange;
 
 typedef struct ManagerEvents {
@@ -41,6 +35,8 @@ typedef struct ManagerEvents {
         void (*job_forgotten)(Job *job, void *userdata);        /* no longer readable; freed after it */
         void (*changed)(unsigned changes, void *userdata);
         void (*prepare)(bool start, void *userdata);
+        void (*window)(bool open, const char *reason, void *userdata);  /* it became (not) proven that no TD is being built */
+        void (*admit)(void *userdata);                          /* manager_admits_builds() has become true */
         void (*module_updated)(const char *from, const char *to, uint32_t job, void *userdata);
         void (*module_lost)(const char *version, const char *detail, void *userdata);
         void *userdata;
@@ -54,6 +50,7 @@ typedef struct ManagerOptions {
         const char *config_file;        /* for a reload; NULL: the usual ones */
         char **directories;             /* catalogue directories of the command line, or NULL */
         const char *import_directory;
+        const char *probes;             /* directory of the pinned maps (tdx-updated-probe) */
         int log_level;                  /* of the command line, over the configuration's; -1: none */
 } ManagerOptions;
 
@@ -97,6 +94,17 @@ int manager_inspect(Manager *manager, int image_fd, Image **ret, Failure *failur
 int manager_refresh(Manager *manager, Failure *failure);
 int manager_history(Manager *manager, uint64_t since, uint32_t max, GPtrArray **ret, Failure *failure);
 
+/*
+ * Holds. A build (or migration) hold and an announced build are refused with ERROR_BUSY while an update is in its
+ * critical section or keeps new builds off: manager_admits_builds() says so, and the event admit when that is over.
+ */
+int manager_hold(Manager *manager, const HoldRequest *request, int *ret_fd, Failure *failure);
+int manager_announce_build(Manager *manager, const HoldRequest *request, const BuildMatch *match, uint64_t hold_usec,
+                           uint32_t *ret_id, Failure *failure);
+int manager_end_build(Manager *manager, uint32_t id, uid_t uid, Failure *failure);
+bool manager_admits_builds(const Manager *manager);
+const HoldFacts *manager_holds(const Manager *manager, size_t *ret_n);
+
 /* The announcement of a new job, after whoever asked has been answered. */
 void manager_announce(Manager *manager, Job *job);
 void manager_announce_end(Manager *manager, Job *job);
@@ -118,6 +126,8 @@ const Config *manager_config(const Manager *manager);
 const Catalogue *manager_catalogue(Manager *manager);           /* read again first if it changed */
 void manager_image_blockers(Manager *manager, const Image *image, ImageFacts *ret_facts, BlockerList *ret);
 void manager_evidence(const Manager *manager, Evidence *ret);
+void manager_activity(Manager *manager, ActivityVerdict *ret);  /* as of now; the guests' verdicts go with manager_guests() */
+const GuestFacts *const *manager_guests(const Manager *manager, size_t *ret_n);
 void manager_blocked_by(Manager *manager, BlockerList *ret);    /* the head job, else a hypothetical Apply */
 const char *manager_state(const Manager *manager);
 char *manager_state_reason(const Manager *manager);

@@ -26,6 +26,7 @@ static const ErrorEntry table[_ERROR_MAX] = {
         [ERROR_DEBUG_IMAGE] = { OWN("DebugImage"), ENOTUNIQ, EXIT_BLOCKED },
         [ERROR_NO_SUCH_VERSION] = { OWN("NoSuchVersion"), ENOENT, EXIT_NO_SUCH },
         [ERROR_NO_SUCH_JOB] = { OWN("NoSuchJob"), ESRCH, EXIT_NO_SUCH },
+        [ERROR_NO_SUCH_HOLD] = { OWN("NoSuchHold"), ESRCH, EXIT_NO_SUCH },
         [ERROR_NO_BUDGET] = { OWN("NoBudget"), EDQUOT, EXIT_NO_BUDGET },
         [ERROR_HELD] = { OWN("Held"), ENOLCK, EXIT_NOT_NOW },
         [ERROR_DEADLINE_EXPIRED] = { OWN("DeadlineExpired"), ETIME, EXIT_NOT_NOW },

@@ -22,6 +22,7 @@ typedef enum ErrorId {
         ERROR_DEBUG_IMAGE,
         ERROR_NO_SUCH_VERSION,
         ERROR_NO_SUCH_JOB,
+        ERROR_NO_SUCH_HOLD,
         ERROR_NO_BUDGET,
         ERROR_HELD,
         ERROR_DEADLINE_EXPIRED,

@@ -2,6 +2,7 @@
  * SPDX-FileCopyrightText: The tdx-updated authors */
 #pragma once
 
+#include "core/activity.h"
 #include "core/blocker.h"
 #include "core/facts.h"
 
@@ -11,14 +12,6 @@ typedef struct Policy {
         bool require_exact_stepping;
         bool allow_debug;
 } Policy;
-
-/* What is known of TD builds right now. Everything without evidence is unknown, and unknown is busy. */
-typedef enum Activity {
-        ACTIVITY_UNKNOWN,
-        ACTIVITY_BUSY,
-        ACTIVITY_IDLE,
-        _ACTIVITY_MAX,
-} Activity;
 
 typedef struct ActivityFacts {
         Activity activity;

@@ -19,7 +19,7 @@ static const struct {
         { "NotSupported", 69 },     { "NotSafe", 75 },        { "Busy", 75 },          { "AlreadyCurrent", 0 },
         { "Downgrade", 76 },        { "IncompatibleCpu", 76 }, { "IncompatibleSeamldr", 76 }, { "IncompatibleModule", 76 },
         { "ImageInvalid", 65 },     { "ImageUntrusted", 65 }, { "DebugImage", 76 },    { "NoSuchVersion", 66 },
-        { "NoSuchJob", 66 },        { "NoBudget", 73 },       { "Held", 75 },          { "DeadlineExpired", 75 },
+        { "NoSuchJob", 66 }, { "NoSuchHold", 66 },        { "NoBudget", 73 },       { "Held", 75 },          { "DeadlineExpired", 75 },
         { "NotCancelable", 1 },     { "PlanStale", 75 },      { "ModuleLost", 71 },    { "UploadFailed", 70 },
         { "VerifyFailed", 70 },     { "ForeignUpdate", 70 },  { "LimitExceeded", 75 },
 };
