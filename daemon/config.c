@@ -131,6 +131,15 @@ FLAG(exact, policy.require_exact_stepping)
 FLAG(debug, policy.allow_debug)
 SPAN(deadline, default_deadline)
 SPAN(timeout, attempt_timeout)
+SPAN(stale, stale_guest)
+SPAN(quiet, quiet)
+SPAN(hold, hold_max)
+SPAN(drain_after, drain_after)
+SPAN(drain_max, drain_max)
+SPAN(build_wait, build_wait_max)
+SPAN(build_hold, build_hold_max)
+NUMBER(holds, max_holds, 1, 250)
+NUMBER(user_holds, max_holds_per_user, 1, 250)
 
 static const char *set_level(Config *c, const char *value) {
         int level = log_level_from_string(value);
@@ -156,6 +165,15 @@ static const ConfigKey keys[] = {
         { "RefusedRetries", "2", "How many more attempts follow when the kernel refuses an image that was verified." },
         { "MaxJobs", "64", "How many unfinished jobs there may be." },
         { "MaxJobsPerUser", "16", "How many unfinished jobs one user may have." },
+        { "StaleGuestSec", "10min", "A VM without a sign of running for longer than this is named with what can be done about it; it still counts as building." },
+        { "QuietSec", "infinity", "Without better evidence, guess that no TD is being built when no VM was made for this long; infinity: never guess." },
+        { "HoldMaxSec", "30s", "How long those who delay updates have, after PrepareForUpdate, to let go." },
+        { "DrainAfterSec", "infinity", "After this time a waiting job keeps new builds off, so that a moment without one comes; infinity: only if asked to (drain)." },
+        { "DrainMaxSec", "2min", "How long new builds are kept off at a time." },
+        { "BuildWaitMaxSec", "1min", "How long an announced build can be made to wait for an update, at most." },
+        { "BuildHoldMaxSec", "10min", "How long an announced build can keep updates off without a further sign, at most." },
+        { "MaxHolds", "200", "How many holds there may be; each takes two descriptors of the service's fd store." },
+        { "MaxHoldsPerUser", "50", "How many holds one user may have." },
         { "LogLevel", "info", "The least severe messages to log: err, warning, notice, info or debug." },
 };
 
@@ -165,7 +183,10 @@ static const struct {
 } accessors[G_N_ELEMENTS(keys)] = {
         { set_directory, get_directory }, { set_signer, get_signer }, { set_keep, get_keep },       { set_exact, get_exact },
         { set_debug, get_debug },         { set_deadline, get_deadline }, { set_timeout, get_timeout }, { set_refused, get_refused },
-        { set_jobs, get_jobs },           { set_user_jobs, get_user_jobs }, { set_level, get_level },
+        { set_jobs, get_jobs },           { set_user_jobs, get_user_jobs }, { set_stale, get_stale }, { set_quiet, get_quiet },
+        { set_hold, get_hold },           { set_drain_after, get_drain_after }, { set_drain_max, get_drain_max },
+        { set_build_wait, get_build_wait }, { set_build_hold, get_build_hold }, { set_holds, get_holds },
+        { set_user_holds, get_user_holds }, { set_level, get_level },
 };
 
 const ConfigKey *config_keys(size_t *ret_n) {

@@ -19,6 +19,11 @@ typedef struct Config {
         uint64_t attempt_timeout;               /* usec, UINT64_MAX: none */
         unsigned refused_retries;
         unsigned max_jobs, max_jobs_per_user;
+        /* usec, UINT64_MAX: never */
+        uint64_t stale_guest, quiet;
+        uint64_t hold_max, drain_after, drain_max;
+        uint64_t build_wait_max, build_hold_max;
+        unsigned max_holds, max_holds_per_user;
         int log_level;
         GHashTable *sources;                    /* key -> file and line that set it */
         char *fingerprint;                      /* a text that changes with any value that a plan depends on */
