@@ -199,6 +199,62 @@ void eligibility_evaluate(const HostFacts *host, const ImageFacts *image, const 
                 check_image(host, image, policy, list);
 }
 
+/* One blocker a reason, so that each names its guest. */
+static void check_activity(const MomentFacts *moment, BlockerList *list) {
+        const ActivityVerdict *activity = moment->activity;
+
+        for (size_t i = 0; i < activity->n_reasons; i++) {
+                const ActivityReason *reason = &activity->reasons[i];
+                bool ignored = reason->ignored || (!reason->building && moment->ignore_activity);
+                Blocker *blocker;
+
+                blocker = blocker_list_add(list, reason->building ? BLOCKER_TD_BUILDING : BLOCKER_ACTIVITY_UNKNOWN, reason->subject,
+                                           "%s%s", reason->text, ignored ? " (ignored on request)" : "");
+                if (ignored)
+                        blocker->severity = SEVERITY_NOTE;
+        }
+
+        /* Whoever made this verdict had no reason and no proof either: that is not idle. */
+        if (activity->activity != ACTIVITY_IDLE && activity->n_reasons == 0)
+                blocker_list_add(list, BLOCKER_ACTIVITY_UNKNOWN, NULL, "It is not known whether a TD is being built");
+}
+
+static void check_holds(const MomentFacts *moment, BlockerList *list) {
+        for (size_t i = 0; i < moment->n_holds; i++) {
+                const HoldFacts *hold = &moment->holds[i];
+                g_autofree char *subject = g_strdup_printf("%s[%" PRIu32 "]", hold->who, hold->pid);
+                Blocker *blocker = NULL;
+
+                if (hold->what == HOLD_BUILD)
+                        blocker = blocker_list_add(list, BLOCKER_TD_BUILDING, subject, "%s says that a TD is being built: %s", subject, hold->why);
+                else if (hold->what == HOLD_MIGRATION)
+                        blocker = blocker_list_add(list, BLOCKER_TD_MIGRATING, subject, "%s says that a TD is being migrated: %s", subject, hold->why);
+                else if (hold->mode == HOLD_BLOCK)
+                        blocker = blocker_list_add(list, BLOCKER_HELD, subject, "%s keeps updates off: %s", subject, hold->why);
+                else if (!moment->delays_are_over)
+                        blocker = blocker_list_add(list, BLOCKER_DRAINING, subject, "%s prepares for the update (at most HoldMaxSec=): %s",
+                                                   subject, hold->why);
+                if (blocker)
+                        blocker->until = blocker->id == BLOCKER_DRAINING ? moment->delays_end : hold->until;
+        }
+}
+
+static void check_window(const MomentFacts *moment, BlockerList *list) {
+        Blocker *blocker;
+
+        if (!moment->outside_window)
+                return;
+
+        blocker = blocker_list_add(list, BLOCKER_OUTSIDE_WINDOW, NULL, "%s%s",
+                                   moment->window_opens == 0 ? "No maintenance window (MaintenanceWindow=) ever opens again" :
+                                   moment->window_opens == UINT64_MAX ? "It cannot be found out when the next maintenance window (MaintenanceWindow=) opens" :
+                                   "It is outside of the maintenance windows (MaintenanceWindow=)",
+                                   moment->step_over_window ? " (stepped over on request)" : "; the option now steps over them");
+        blocker->until = moment->window_opens == UINT64_MAX ? 0 : moment->window_opens;
+        if (moment->step_over_window)
+                blocker->severity = SEVERITY_NOTE;
+}
+
 void gate_evaluate(const HostFacts *host, const ImageFacts *image, const Policy *policy,
                    const MomentFacts *moment, BlockerList *list) {
         eligibility_evaluate(host, image, policy, list);
@@ -213,17 +269,9 @@ void gate_evaluate(const HostFacts *host, const ImageFacts *image, const Policy 
                                  "Somebody else uses the upload interface: %s; it goes on when that has ended",
                                  moment->foreign_upload);
 
-        switch (moment->activity.activity) {
-        case ACTIVITY_IDLE:
-                break;
-        case ACTIVITY_BUSY:
-                blocker_list_add(list, BLOCKER_TD_BUILDING, NULL, "%s", moment->activity.text);
-                break;
-        case ACTIVITY_UNKNOWN:
-        default:
-                blocker_list_add(list, BLOCKER_ACTIVITY_UNKNOWN, NULL,
-                                 "It is not known whether a TD is being built: %s", moment->activity.text);
-        }
+        check_activity(moment, list);
+        check_holds(moment, list);
+        check_window(moment, list);
 
         if (moment->next_attempt > moment->now) {
                 Blocker *blocker;

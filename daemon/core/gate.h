@@ -5,6 +5,7 @@
 #include "core/activity.h"
 #include "core/blocker.h"
 #include "core/facts.h"
+#include "core/hold.h"
 
 /* What the operator has decided (tdx-updated.conf). */
 typedef struct Policy {
@@ -13,18 +14,21 @@ typedef struct Policy {
         bool allow_debug;
 } Policy;
 
-typedef struct ActivityFacts {
-        Activity activity;
-        const char *text;               /* what was seen, in words; never NULL */
-} ActivityFacts;
-
-/* What belongs to the moment and to the job, not to host and image. */
+/* What belongs to the moment and to the job, not to host and image. Times are realtime usec. */
 typedef struct MomentFacts {
-        ActivityFacts activity;
+        const ActivityVerdict *activity;
+        const HoldFacts *holds;
+        size_t n_holds;
+        bool delays_are_over;           /* those who only delay have had their time */
+        uint64_t delays_end;            /* when that is, 0: they were not told yet */
+        bool outside_window;            /* the maintenance windows' answer */
+        uint64_t window_opens;          /* 0: never, UINT64_MAX: not known */
         bool store_failed;              /* the last write to the store failed */
         const char *foreign_upload;     /* what is seen of somebody else's upload, or NULL */
-        uint64_t now;                   /* realtime usec */
-        uint64_t next_attempt;          /* realtime usec of the end of the backoff, 0: none */
+        uint64_t now;
+        uint64_t next_attempt;          /* the end of the backoff, 0: none */
+        bool step_over_window;          /* the job's option now */
+        bool ignore_activity;           /* the job's option: unknown counts as idle, building does not */
 } MomentFacts;
 
 /*

@@ -1,89 +1,157 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  * SPDX-FileCopyrightText: The tdx-updated authors */
-#include <errno.h>
-#include <fcntl.h>
-#include <stdbool.h>
-#include <string.h>
-#include <unistd.h>
-
-#include "base/fileio.h"
-#include "base/limit.h"
-#include "platform/abi.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "platform/builds.h"
 #include "platform/evidence.h"
+#include "platform/guests.h"
+#include "platform/proof.h"
+#include "platform/uevents.h"
 
-/*
- * kernel/cgroup/misc.c: each TD charges one unit of "tdx" in KVM_TDX_INIT_VM, before its
- * build touches the module, and gives it back when it is destroyed. The root's own count is
- * exact. 0 or the count in *@ret; -ENODATA when there is no such line.
- */
-static int read_misc_tdx(const Roots *roots, uint64_t *ret) {
-        g_autofree char *text = NULL;
-        char *save = NULL;
+struct Evidence {
+        const Roots *roots;
+        EvidenceHandler handler;
+        Guests *guests;
+        Uevents *uevents;       /* NULL: they cannot be heard */
+        Builds *builds;
+        ProbeFacts probes;      /* of the last judgement */
+        bool quiet;             /* the handler is not called: what is reported is being taken in by a call */
+        bool unread;            /* the picture has changed since evidence_update() was asked last */
+};
+
+static void tell(Evidence *e) {
+        e->unread = true;
+        if (!e->quiet)
+                e->handler.changed(e->handler.userdata);
+}
+
+static void on_kvm(const KvmEvent *event, void *userdata) {
+        Evidence *e = userdata;
+
+        guests_on_event(e->guests, event);
+        e->unread = true;
+}
+
+static void on_loss(void *userdata) {
+        Evidence *e = userdata;
+
+        guests_on_loss(e->guests, NULL);
+        e->unread = true;
+}
+
+static void on_interface(void *userdata) {
+        Evidence *e = userdata;
+
+        e->handler.interface(e->handler.userdata);
+}
+
+static void on_kvm_done(void *userdata) {
+        tell(userdata);
+}
+
+static void on_builds(void *userdata) {
+        tell(userdata);
+}
+
+int evidence_new(sd_event *event, const Roots *roots, const char *probes, const EvidenceHandler *handler, Evidence **ret) {
+        g_autoptr(Evidence) e = g_new0(Evidence, 1);
+        UeventHandler uevents = { on_interface, on_kvm, on_loss, on_kvm_done, e };
         int r;
 
-        if (roots->cgroup_fd < 0)
-                return -ENOENT;
-        r = read_file_at(roots->cgroup_fd, ABI_MISC_CURRENT, LIMIT_SYSFS_FILE, &text, NULL);
+        e->roots = roots;
+        e->handler = *handler;
+        r = guests_new(roots, &e->guests);
+        if (r >= 0)
+                r = builds_new(event, probes, on_builds, e, &e->builds);
         if (r < 0)
                 return r;
 
-        for (char *line = strtok_r(text, "\n", &save); line; line = strtok_r(NULL, "\n", &save))
-                if (g_str_has_prefix(line, "tdx "))
-                        return parse_u64(line + 4, ret);
-
-        return -ENODATA;
-}
-
-static bool is_absent(const Roots *roots, const char *path) {
-        return faccessat(roots->sysfs_fd, path, F_OK, 0) < 0 && errno == ENOENT;
-}
-
-/*
- * KVM has its folders whether it is modules or built in (it has parameters). That the folder above can be
- * looked into is what makes their absence a proof.
- */
-static bool kvm_is_absent(const Roots *roots) {
-        return faccessat(roots->sysfs_fd, ABI_MODULES, X_OK, 0) == 0 && is_absent(roots, ABI_KVM) &&
-               is_absent(roots, ABI_KVM_INTEL);
-}
-
-static void conclude(Evidence *e, Activity activity, const char *tier, char *text) {
-        e->activity = activity;
-        e->tier = tier;
-        e->text = text;
-}
-
-void evidence_read(const Roots *roots, Evidence *ret) {
-        g_autofree char *parameter = NULL;
-        uint64_t tds = 0;
-        int r;
-
-        *ret = (Evidence) {};
-
-        if (read_line_at(roots->sysfs_fd, ABI_KVM_INTEL_TDX, &parameter) >= 0 && strcmp(parameter, "N") == 0) {
-                conclude(ret, ACTIVITY_IDLE, "T0", g_strdup("kvm_intel runs without TDX, so no TD can be built"));
-                return;
+        /* First the events, then the first scan: what comes in between is in both, and nothing in neither. */
+        r = uevents_new(event, roots, &uevents, &e->uevents);
+        if (r < 0) {
+                log_warning(r, "The kernel's events cannot be heard, so VMs are seen only by scanning, and the upload interface only at the next request");
+                guests_on_loss(e->guests, "the kernel's events cannot be heard");
         }
 
-        if (kvm_is_absent(roots)) {
-                conclude(ret, ACTIVITY_IDLE, "T0", g_strdup("KVM is not loaded, so there is no VM"));
-                return;
-        }
-
-        r = read_misc_tdx(roots, &tds);
-        if (r >= 0 && tds == 0)
-                conclude(ret, ACTIVITY_IDLE, "T0", g_strdup("no TD exists (the misc cgroup counts 0)"));
-        else if (r >= 0)
-                conclude(ret, ACTIVITY_UNKNOWN, "none",
-                         g_strdup_printf("%" G_GUINT64_FORMAT " TD%s, and whether any is still in its build cannot be seen; "
-                                         "it goes on when no TD is left", tds, tds == 1 ? " exists" : "s exist"));
-        else
-                conclude(ret, ACTIVITY_UNKNOWN, "none",
-                         g_strdup_printf("the misc cgroup's count of TDs cannot be read (%s); "
-                                         "mount cgroup2 with the misc controller", g_strerror(-r)));
+        *ret = g_steal_pointer(&e);
+        return 0;
 }
 
-void evidence_clear(Evidence *evidence) {
-        g_free(evidence->text);
-        *evidence = (Evidence) {};
+Evidence *evidence_free(Evidence *e) {
+        if (!e)
+                return NULL;
+
+        uevents_free(e->uevents);
+        builds_free(e->builds);
+        guests_free(e->guests);
+        g_free(e);
+        return NULL;
+}
+
+static bool update(Evidence *e, const Proof *proof) {
+        bool changed;
+
+        e->quiet = true;
+        if (e->uevents)
+                uevents_drain(e->uevents);
+        e->quiet = false;
+
+        changed = guests_update(e->guests, proof->impossible || (proof->have_tds && proof->tds == 0)) || e->unread;
+        e->unread = false;
+        return changed;
+}
+
+bool evidence_update(Evidence *e) {
+        g_auto(Proof) proof = {};
+
+        proof_read(e->roots, &proof);
+        return update(e, &proof);
+}
+
+void evidence_judge(Evidence *e, const EvidenceRules *rules, ActivityVerdict *ret) {
+        g_auto(Proof) before = {}, proof = {};
+        HostActivity host;
+
+        /*
+         * The count both before and after the signs: that a VM ran while there was no TD is a proof only if there was none
+         * when it was looked at, and a TD that began meanwhile must be in the count.
+         */
+        proof_read(e->roots, &before);
+        (void) update(e, &before);
+        builds_read(e->builds, &e->probes);
+        proof_read(e->roots, &proof);
+
+        host = (HostActivity) {
+                .impossible = proof.impossible,
+                .have_tds = proof.have_tds,
+                .tds = proof.tds,
+                .tds_error = proof.tds_error,
+                .incomplete = guests_incomplete(e->guests),
+                .probes = e->probes,
+                .now = clock_realtime(&system_clock),
+                .last_create = guests_last_create(e->guests),
+                .stale = rules->stale,
+                .quiet = rules->quiet,
+                .ignored = rules->ignored,
+                .n_ignored = rules->n_ignored,
+        };
+        host.guests = guests_get(e->guests, &host.n_guests);
+        activity_judge(&host, ret);
+}
+
+const GuestFacts *const *evidence_guests(const Evidence *e, size_t *ret_n) {
+        return guests_get(e->guests, ret_n);
+}
+
+void evidence_mark(Evidence *e) {
+        guests_mark(e->guests);
+}
+
+const GuestFacts *const *evidence_guests_since_mark(const Evidence *e, size_t *ret_n) {
+        return guests_since_mark(e->guests, ret_n);
+}
+
+const BuildFacts *evidence_builds(const Evidence *e, size_t *ret_n) {
+        *ret_n = e->probes.unavailable ? 0 : e->probes.n_builds;
+        return e->probes.builds;
 }

@@ -7,6 +7,7 @@
 #include <glib.h>
 
 #include "base/errors.h"
+#include "core/activity.h"
 #include "core/facts.h"
 #include "core/job-machine.h"
 #include "core/outcome.h"
@@ -30,13 +31,24 @@ typedef struct AttemptRecord {
         bool have_remaining;
         uint32_t remaining;
         uint64_t size;                  /* of the image, bytes */
+        uint64_t looked;                /* realtime usec right before the last look, 0: there was none */
 } AttemptRecord;
+
+/* A VM whose TD may have been in its build while the module was replaced: its measurement may be wrong. */
+typedef struct SuspectRecord {
+        uint32_t pid;
+        uint64_t start_time;            /* of the process, clock ticks since boot, 0: not known */
+        char *name, *machine, *unit;
+        uint64_t since;
+        char *evidence;                 /* why it is suspect, in words */
+} SuspectRecord;
 
 typedef struct JobOptions {
         uint64_t deadline;              /* realtime usec as asked for, 0: none was */
         bool drain;
         bool now;
         bool ignore_activity;
+        GArray *ignored;                /* of IgnoredGuest, NULL: none */
 } JobOptions;
 
 typedef struct JobRecord {
@@ -56,6 +68,7 @@ typedef struct JobRecord {
         uint16_t svn_before, svn_after;
         char *evidence;                 /* tier and text of the last look */
         bool external;                  /* somebody else's update that was noticed */
+        GPtrArray *suspects;            /* of SuspectRecord, may be empty */
         GPtrArray *attempts;            /* of AttemptRecord: the first and the last ATTEMPTS_KEPT - 1 */
         unsigned outcomes[_OUTCOME_MAX]; /* how many attempts ended so, those that are not kept too */
         uint32_t saved_attempts;        /* the store's: attempts up to this number are on disk as they are */
@@ -75,6 +88,9 @@ uint32_t job_record_n_attempts(const JobRecord *record);                /* those
 
 /* The one way to set an attempt's outcome: it is counted. */
 void job_record_set_outcome(JobRecord *record, AttemptRecord *attempt, Outcome outcome);
+
+/* Appends one and returns it; the record owns it. Its texts are "" at first. */
+SuspectRecord *job_record_add_suspect(JobRecord *record);
 
 /* For an attempt that was never begun. */
 void job_record_drop_last_attempt(JobRecord *record);
