@@ -141,6 +141,7 @@ typedef struct ActivityReason {
 typedef struct ActivityVerdict {
         Activity activity;
         Tier tier;
+        bool impossible;        /* no TD can be built here at all */
         char *text;             /* what proves that there is none, or the first reason */
         ActivityReason *reasons;
         size_t n_reasons;
