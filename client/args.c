@@ -22,13 +22,24 @@ enum {
         OPTION_SINCE,
         OPTION_MAX,
         OPTION_MAPPING,
+        OPTION_IGNORE_ACTIVITY,
+        OPTION_IGNORE_GUEST,
+        OPTION_WHAT,
+        OPTION_WHO,
+        OPTION_WHY,
+        OPTION_MODE,
+        OPTION_MACHINE,         /* the long spelling: -M or the VM, by the verb */
+        OPTION_UNIT,
+        OPTION_PID,
+        OPTION_WAIT,
+        OPTION_HOLD,
 };
 
 static const struct {
         const char *name;
         int value;
         const char *argument;   /* NULL for none */
-        unsigned mask;
+        unsigned mask;          /* of the verbs that have it; 0: all */
         const char *help;
 } table[] = {
         { "help", 'h', NULL, 0, "Show this help" },
@@ -42,12 +53,24 @@ static const struct {
         { "no-wait", OPTION_NO_WAIT, NULL, VERB_UPDATE, "Return when the job is queued" },
         { "deadline", OPTION_DEADLINE, "TIME", VERB_UPDATE, "Give up after a span (10min) or at a time (2026-07-01 04:00)" },
         { "reason", OPTION_REASON, "TEXT", VERB_UPDATE, "Say why; kept in the history" },
-        { "drain", OPTION_DRAIN, NULL, VERB_UPDATE, "Make new TD builds wait until the update is done" },
-        { "now", OPTION_NOW, NULL, VERB_UPDATE, "Do not wait for the maintenance window" },
         { "plan", OPTION_PLAN, "TOKEN", VERB_UPDATE, "Only if the plan with this token still holds" },
+        { "drain", OPTION_DRAIN, NULL, VERB_UPDATE | VERB_PLAN, "Make new TD builds wait until the update is done" },
+        { "now", OPTION_NOW, NULL, VERB_UPDATE | VERB_PLAN, "Do not wait for the maintenance window" },
+        { "ignore-guest", OPTION_IGNORE_GUEST, "PID[:START]", VERB_UPDATE | VERB_PLAN,
+          "Take this VM for none in its build (again for more); START as in guests --json" },
+        { "ignore-activity", OPTION_IGNORE_ACTIVITY, NULL, VERB_UPDATE | VERB_PLAN,
+          "UNSAFE: do not wait for TD builds; a TD in its build is measured wrongly" },
         { "since", OPTION_SINCE, "TIME", VERB_HISTORY, "Only what ended since a time, or in a span (7d)" },
         { "max", OPTION_MAX, "N", VERB_HISTORY, "At most so many" },
         { "mapping", OPTION_MAPPING, "FILE", VERB_IMPORT, "The mapping file that knows the version" },
+        { "what", OPTION_WHAT, "WHAT", VERB_HOLD, "update: keep updates off; build, migration: such an operation goes on" },
+        { "why", OPTION_WHY, "TEXT", VERB_HOLD, "Why, for people" },
+        { "mode", OPTION_MODE, "block|delay", VERB_HOLD, "Keep updates off (default), or only have time to prepare" },
+        { "who", OPTION_WHO, "NAME", VERB_HOLD | VERB_BEGIN_BUILD, "Who, for people; hold's default is the command" },
+        { "unit", OPTION_UNIT, "UNIT", VERB_BEGIN_BUILD, "The VM's systemd unit" },
+        { "pid", OPTION_PID, "PID", VERB_BEGIN_BUILD, "The VM's process" },
+        { "wait", OPTION_WAIT, "SPAN", VERB_BEGIN_BUILD, "How long to wait while an update is under way (default 20s)" },
+        { "hold", OPTION_HOLD, "SPAN", VERB_BEGIN_BUILD, "After this it ends by itself (default 2min)" },
 };
 
 void args_clear(Args *args) {
@@ -76,12 +99,20 @@ static bool json_mode(const char *text, JsonMode *ret) {
         return true;
 }
 
-static void mark_used(Args *args, int value) {
+static void mark_given(Args *args, int value) {
+        G_STATIC_ASSERT(G_N_ELEMENTS(table) <= 64);
+
         for (size_t i = 0; i < G_N_ELEMENTS(table); i++)
-                if (table[i].value == value && table[i].mask != 0) {
-                        args->used |= table[i].mask;
-                        args->used_name = table[i].name;
-                }
+                if (table[i].value == value)
+                        args->given |= UINT64_C(1) << i;
+}
+
+const char *args_foreign(const Args *args, unsigned mask) {
+        for (size_t i = 0; i < G_N_ELEMENTS(table); i++)
+                if (args->given & UINT64_C(1) << i && table[i].mask != 0 && !(table[i].mask & mask))
+                        return table[i].name;
+
+        return args->version_given && !(mask & VERB_IMPORT) ? "version" : NULL;
 }
 
 static void set_host(Options *options, Transport transport, const char *host, Args *args) {
@@ -120,8 +151,60 @@ static void version_option(int argc, char *argv[], Options *options, Args *args)
                 return;
         }
 
-        args->used |= VERB_IMPORT;
-        args->used_name = "version";
+        args->version_given = true;
+}
+
+static void set_pid(Options *options, const char *text, Args *args) {
+        uint64_t pid;
+
+        if (parse_u64(text, &pid) < 0 || pid == 0 || pid > INT32_MAX)
+                bad(args, g_strdup_printf("--pid wants a process's number, not \"%s\"", text));
+        else
+                options->pid = (uint32_t) pid;
+}
+
+/* A start time is never 0 (proc(5) counts from boot on): here it means that it has to be looked up. */
+static void add_ignored_guest(Options *options, const char *text, Args *args) {
+        const char *colon = strchr(text, ':');
+        g_autofree char *pid_text = colon ? g_strndup(text, (size_t) (colon - text)) : g_strdup(text);
+        uint64_t pid, start = 0;
+
+        if (parse_u64(pid_text, &pid) < 0 || pid == 0 || pid > UINT32_MAX ||
+            (colon && (parse_u64(colon + 1, &start) < 0 || start == 0)))
+                bad(args, g_strdup_printf("--ignore-guest wants PID or PID:START, not \"%s\"", text));
+        else if (options->n_ignored == G_N_ELEMENTS(options->ignored))
+                bad(args, g_strdup_printf("--ignore-guest can be given %zu times", G_N_ELEMENTS(options->ignored)));
+        else
+                options->ignored[options->n_ignored++] = (GuestId) { (uint32_t) pid, start };
+}
+
+static void hold_option(int c, Options *options, Args *args) {
+        switch (c) {
+        case OPTION_WHAT:
+                options->what = optarg;
+                break;
+        case OPTION_WHO:
+                options->who = optarg;
+                break;
+        case OPTION_WHY:
+                options->why = optarg;
+                break;
+        case OPTION_MODE:
+                options->mode = optarg;
+                break;
+        case OPTION_UNIT:
+                options->unit = optarg;
+                break;
+        case OPTION_PID:
+                set_pid(options, optarg, args);
+                break;
+        case OPTION_WAIT:
+                options->wait = optarg;
+                break;
+        case OPTION_HOLD:
+                options->hold = optarg;
+                break;
+        }
 }
 
 static void verb_option(int c, Options *options, Args *args) {
@@ -153,8 +236,16 @@ static void verb_option(int c, Options *options, Args *args) {
         case OPTION_MAPPING:
                 options->mapping = optarg;
                 break;
+        case OPTION_IGNORE_ACTIVITY:
+                options->ignore_activity = true;
+                break;
+        case OPTION_IGNORE_GUEST:
+                add_ignored_guest(options, optarg, args);
+                break;
+        default:
+                hold_option(c, options, args);
         }
-        mark_used(args, c);
+        mark_given(args, c);
 }
 
 static void common_option(int c, int argc, char *argv[], Options *options, Args *args) {
@@ -175,6 +266,11 @@ static void common_option(int c, int argc, char *argv[], Options *options, Args 
                 break;
         case 'M':
                 set_host(options, TRANSPORT_MACHINE, optarg, args);
+                break;
+        case OPTION_MACHINE:
+                if (options->machine || !*optarg)
+                        bad(args, g_strdup("--machine wants a name, once"));
+                options->machine = optarg;
                 break;
         case OPTION_NO_PAGER:
                 options->pager = false;
@@ -204,19 +300,34 @@ static void unknown_option(char *argv[], int c, Args *args) {
                 bad(args, g_strdup_printf("There is no option %s, or it takes no argument, or it is not unique", given));
 }
 
+/* Announcing a build, --machine is the VM's, wherever it stands; -M is always the container to work in. */
+static void machine_option(Options *options, Args *args) {
+        const char *verb = args->words->len > 0 ? args->words->pdata[0] : "", *machine = options->machine;
+
+        if (!machine || strcmp(verb, "begin-build") == 0)
+                return;
+        options->machine = NULL;
+        set_host(options, TRANSPORT_MACHINE, machine, args);
+}
+
+/* getopt_long()'s form of the table. */
+static void long_options(struct option longs[]) {
+        for (size_t i = 0; i < G_N_ELEMENTS(table); i++)
+                longs[i] = (struct option) {
+                        .name = table[i].name,
+                        .has_arg = table[i].value == OPTION_VERSION ? optional_argument :
+                                   table[i].argument ? required_argument : no_argument,
+                        .val = table[i].value == 'M' ? OPTION_MACHINE : table[i].value,
+                };
+}
+
 void args_parse(int argc, char *argv[], Options *options, Args *ret) {
         struct option longs[G_N_ELEMENTS(table) + 1] = {};
         int c;
 
         *ret = (Args) { .words = g_ptr_array_new() };
         *options = (Options) { .pager = true, .ask_password = true, .legend = true };
-        for (size_t i = 0; i < G_N_ELEMENTS(table); i++)
-                longs[i] = (struct option) {
-                        .name = table[i].name,
-                        .has_arg = table[i].value == OPTION_VERSION ? optional_argument :
-                                   table[i].argument ? required_argument : no_argument,
-                        .val = table[i].value,
-                };
+        long_options(longs);
 
         /* "-": words come in their order, as option 1; ":": missing arguments are told apart. */
         optind = 0;
@@ -227,8 +338,11 @@ void args_parse(int argc, char *argv[], Options *options, Args *ret) {
                         unknown_option(argv, c, ret);
                 else
                         common_option(c, argc, argv, options, ret);
+        if (optind < argc)
+                options->command = ret->words->len;
         while (optind < argc)
                 g_ptr_array_add(ret->words, argv[optind++]);
+        machine_option(options, ret);
 }
 
 void args_help(GString *out, unsigned mask) {
@@ -240,8 +354,10 @@ void args_help(GString *out, unsigned mask) {
                         continue;
                 left = g_strdup_printf("%s%c%s--%s%s%s", brief ? "-" : " ", brief ? table[i].value : ' ', brief ? " " : "  ",
                                        table[i].name, table[i].argument ? "=" : "", table[i].argument ?: "");
-                g_string_append_printf(out, "  %-28s %s\n", left, table[i].help);
+                g_string_append_printf(out, "  %-30s %s\n", left, table[i].help);
         }
         if (mask == VERB_IMPORT)
-                g_string_append_printf(out, "  %-28s %s\n", "    --version=VERSION", "The version, if the image is no known release");
+                g_string_append_printf(out, "  %-30s %s\n", "    --version=VERSION", "The version, if the image is no known release");
+        if (mask == VERB_BEGIN_BUILD)
+                g_string_append_printf(out, "  %-30s %s\n", "    --machine=NAME", "The VM's name as systemd-machined knows it (-M is still a container)");
 }

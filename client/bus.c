@@ -35,15 +35,19 @@ int bus_message(Tdxctl *t, const char *path, const char *interface, const char *
 }
 
 int bus_call(Tdxctl *t, sd_bus_message *m, CallFlags flags, sd_bus_error *error, sd_bus_message **ret_reply) {
-        uint64_t timeout = flags & CALL_SLOW ? SLOW_TIMEOUT_USEC : 0;
+        uint64_t timeout = flags & CALL_SLOW ? SLOW_TIMEOUT_USEC : 0, usual = 0;
         int r;
 
         if (flags & CALL_AUTH) {
                 r = sd_bus_message_set_allow_interactive_authorization(m, t->options.ask_password);
                 if (r < 0)
                         return r;
-                if (agent_open(t))
-                        timeout = AGENT_TIMEOUT_USEC;
+                if (agent_open(t)) {
+                        r = sd_bus_get_method_call_timeout(t->bus, &usual);
+                        if (r < 0)
+                                return r;
+                        timeout = MAX(usual, AGENT_TIMEOUT_USEC);
+                }
         }
 
         r = sd_bus_call(t->bus, m, timeout, error, ret_reply);
@@ -77,7 +81,7 @@ int bus_call_path(Tdxctl *t, sd_bus_message *m, CallFlags flags, sd_bus_error *e
         return 0;
 }
 
-int bus_query(Tdxctl *t, const char *member, sd_bus_error *error, JsonNode **ret) {
+int bus_query(Tdxctl *t, const char *member, CallFlags flags, sd_bus_error *error, JsonNode **ret) {
         _cleanup_(sd_bus_message_unrefp) sd_bus_message *m = NULL;
         int r;
 
@@ -85,7 +89,7 @@ int bus_query(Tdxctl *t, const char *member, sd_bus_error *error, JsonNode **ret
         if (r < 0)
                 return r;
 
-        return bus_call_json(t, m, CALL_PLAIN, error, ret);
+        return bus_call_json(t, m, flags, error, ret);
 }
 
 int bus_properties(Tdxctl *t, const char *path, const char *interface, sd_bus_error *error, JsonObject **ret) {
@@ -115,7 +119,7 @@ static int newest_unfinished(Tdxctl *t, sd_bus_error *error, char **ret_path) {
         JsonArray *array;
         int r;
 
-        r = bus_query(t, "ListJobs", error, &jobs);
+        r = bus_query(t, "ListJobs", CALL_PLAIN, error, &jobs);
         if (r < 0)
                 return r;
         if (!JSON_NODE_HOLDS_ARRAY(jobs))

@@ -23,8 +23,8 @@ int bus_call(Tdxctl *t, sd_bus_message *m, CallFlags flags, sd_bus_error *error,
 int bus_call_json(Tdxctl *t, sd_bus_message *m, CallFlags flags, sd_bus_error *error, JsonNode **ret);
 /* As bus_call(), for a reply that is an object path; the caller frees it. */
 int bus_call_path(Tdxctl *t, sd_bus_message *m, CallFlags flags, sd_bus_error *error, char **ret);
-/* A method of the manager that takes nothing and is free. */
-int bus_query(Tdxctl *t, const char *member, sd_bus_error *error, JsonNode **ret);
+/* A method of the manager that takes nothing. */
+int bus_query(Tdxctl *t, const char *member, CallFlags flags, sd_bus_error *error, JsonNode **ret);
 /* Every property of an object, by its D-Bus names. */
 int bus_properties(Tdxctl *t, const char *path, const char *interface, sd_bus_error *error, JsonObject **ret);
 

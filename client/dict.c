@@ -78,6 +78,25 @@ const char *array_string(JsonArray *array, unsigned i) {
         return json_node_get_string(node);
 }
 
+JsonNode *array_named(JsonNode *structs, const char *const names[]) {
+        JsonArray *in = JSON_NODE_HOLDS_ARRAY(structs) ? json_node_get_array(structs) : NULL, *out = json_array_new();
+        JsonNode *node;
+
+        for (unsigned i = 0; i < array_length(in); i++) {
+                JsonNode *fields = json_array_get_element(in, i);
+                JsonArray *array = JSON_NODE_HOLDS_ARRAY(fields) ? json_node_get_array(fields) : NULL;
+                JsonObject *object = json_object_new();
+
+                for (unsigned k = 0; k < array_length(array) && names[k]; k++)
+                        json_object_set_member(object, names[k], json_node_copy(json_array_get_element(array, k)));
+                json_array_add_object_element(out, object);
+        }
+
+        node = json_node_new(JSON_NODE_ARRAY);
+        json_node_take_array(node, out);
+        return node;
+}
+
 char *array_join(JsonArray *array, const char *separator) {
         g_autoptr(GString) text = g_string_new(NULL);
 

@@ -25,6 +25,9 @@ unsigned array_length(JsonArray *array);
 JsonObject *array_object(JsonArray *array, unsigned i);
 const char *array_string(JsonArray *array, unsigned i);
 
+/* Structs (arrays of fields, in order) as objects; @names ends with NULL. What is no array of structs is an empty array. */
+JsonNode *array_named(JsonNode *structs, const char *const names[]);
+
 /* A string array in one text, each element made harmless. The caller frees it. */
 char *array_join(JsonArray *array, const char *separator);
 

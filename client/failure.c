@@ -114,6 +114,17 @@ int failure_named(const Tdxctl *t, const char *name, int exit_status, const char
         return failure_full(t, name, exit_status, NULL, text);
 }
 
+int failure_printf(const Tdxctl *t, const char *name, int exit_status, const char *format, ...) {
+        g_autofree char *text = NULL;
+        va_list ap;
+
+        va_start(ap, format);
+        text = g_strdup_vprintf(format, ap);
+        va_end(ap);
+
+        return failure_full(t, name, exit_status, NULL, text);
+}
+
 int failure_bus(const Tdxctl *t, int r, const sd_bus_error *error) {
         const char *name = error && error->name ? error->name : NULL;
         _cleanup_(sd_bus_error_free) sd_bus_error made = SD_BUS_ERROR_NULL;
@@ -186,6 +197,14 @@ static int exit_status_of_blocker(const char *id) {
                         return error_entry(blocker_errors[i].error)->exit_status;
 
         return EXIT_BLOCKED; /* a newer daemon's */
+}
+
+bool blocker_refuses(const char *id) {
+        for (size_t i = 0; i < G_N_ELEMENTS(blocker_errors); i++)
+                if (g_str_equal(id, blocker_errors[i].id))
+                        return true;
+
+        return false;
 }
 
 int exit_status_of_blockers(JsonArray *blockers) {

@@ -2,6 +2,8 @@
  * SPDX-FileCopyrightText: The tdx-updated authors */
 #pragma once
 
+#include <stdbool.h>
+
 #include <json-glib/json-glib.h>
 #include <systemd/sd-bus.h>
 
@@ -15,6 +17,8 @@
 int failure(const Tdxctl *t, ErrorId id, const char *format, ...) __attribute__((format(printf, 3, 4)));
 /* For what is no error of the API; @name stands in the JSON. */
 int failure_named(const Tdxctl *t, const char *name, int exit_status, const char *text);
+int failure_printf(const Tdxctl *t, const char *name, int exit_status, const char *format, ...)
+        __attribute__((format(printf, 4, 5)));
 /* A call that failed: @r is its negative errno. AlreadyCurrent is not a failure. */
 int failure_bus(const Tdxctl *t, int r, const sd_bus_error *error);
 /* The bus itself could not be reached. */
@@ -25,5 +29,7 @@ int failure_errno(const Tdxctl *t, int r);
 int exit_status_of_error(const char *dbus_name);
 /* For how a finished job ended: its result and its error's name. */
 int exit_status_of_result(const char *result, const char *error_name);
+/* Whether a blocker of this id is hard or policy, where only the id is known. */
+bool blocker_refuses(const char *id);
 /* For the blockers of a plan: the first that is hard or policy decides, 0 if all only wait. */
 int exit_status_of_blockers(JsonArray *blockers);

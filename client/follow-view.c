@@ -3,7 +3,6 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "client/dict.h"
@@ -50,12 +49,6 @@ static void erase(FollowView *v) {
         v->drawn = false;
 }
 
-static unsigned terminal_width(void) {
-        struct winsize size = {};
-
-        return ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 ? size.ws_col : 80;
-}
-
 static bool shows_progress(const char *state) {
         return strcmp(state, "uploading") == 0 || strcmp(state, "verifying") == 0;
 }
@@ -95,7 +88,7 @@ static void draw(FollowView *v) {
         reason = escape_terminal(dict_string(p, "Reason"));
         extra = shows_progress(state) ? bar(dict_real(p, "Progress")) : countdown(p);
         line = g_strdup_printf("  %-10s %s%s", state, extra, reason);
-        cut = g_utf8_substring(line, 0, MIN(g_utf8_strlen(line, -1), (long) terminal_width() - 1));
+        cut = g_utf8_substring(line, 0, MIN(g_utf8_strlen(line, -1), (long) output_width() - 1));
 
         erase(v);
         printf("%s%s%s", colour(v->t, COLOUR_YELLOW), cut, colour(v->t, COLOUR_NONE));

@@ -3,6 +3,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "client/escape.h"
@@ -42,6 +43,28 @@ void output_text(const Tdxctl *t, const char *text) {
                 return;
 
         fputs(text, stdout);
+}
+
+unsigned output_width(void) {
+        struct winsize size = {};
+
+        if (!isatty(STDOUT_FILENO))
+                return 0;
+
+        return ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 ? size.ws_col : 80;
+}
+
+void output_table(const Tdxctl *t, const Table *table, const char *nothing) {
+        g_autoptr(GString) out = g_string_new(NULL);
+        unsigned width = output_width();
+
+        if (table_rows(table) == 0)
+                g_string_append(out, t->options.legend ? nothing : "");
+        else if (width > 0 && table_width(table) > width)
+                table_print_blocks(table, out);
+        else
+                table_print(table, out, t->options.legend ? colour(t, COLOUR_UNDERLINE) : NULL, colour(t, COLOUR_NONE));
+        output_text(t, out->str);
 }
 
 /* In JSON such characters stand only in strings; json-glib escapes C0 up to 0x1e and DEL itself. */

@@ -5,6 +5,7 @@
 #include <glib.h>
 #include <json-glib/json-glib.h>
 
+#include "client/table.h"
 #include "client/tdxctl.h"
 
 typedef enum Colour {
@@ -22,8 +23,13 @@ bool output_may_colour(void);
 /* The escape sequence, or "" when there are to be no colours. */
 const char *colour(const Tdxctl *t, Colour c);
 
+/* The columns of the terminal on standard output, 0 if it is none; 80 if it does not say. */
+unsigned output_width(void);
+
 /* Text that is complete: through the pager when that is wanted and standard output is a terminal. */
 void output_text(const Tdxctl *t, const char *text);
+/* A table with its header, or @nothing if it has no rows; as blocks when the terminal is too narrow for it. */
+void output_table(const Tdxctl *t, const Table *table, const char *nothing);
 /* One JSON value in the form that was asked for, always on one line when @t says short. */
 void output_json(const Tdxctl *t, JsonNode *node);
 void output_json_object(const Tdxctl *t, JsonObject *object);

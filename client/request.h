@@ -2,6 +2,8 @@
  * SPDX-FileCopyrightText: The tdx-updated authors */
 #pragma once
 
+#include <json-glib/json-glib.h>
+
 #include "client/tdxctl.h"
 
 /*
@@ -10,5 +12,14 @@
  */
 int request_append(sd_bus_message *m, const Options *options, const char *version, uint64_t deadline);
 
-/* A job's number on the command line: 0 and *@ret, or -EINVAL. */
-int request_job(const char *text, uint32_t *ret);
+/* Plan's answer, an object. 0 or a negative errno. */
+int request_plan(Tdxctl *t, const char *version, sd_bus_error *error, JsonNode **ret);
+
+/*
+ * Asks the daemon for the start times of the VMs to be ignored that were given without: who names a process means the one
+ * that is there now. An exit status; what went wrong has been said.
+ */
+int request_find_guests(Tdxctl *t);
+
+/* The number of a job or an announced build on the command line: 0 and *@ret, or -EINVAL. */
+int request_id(const char *text, uint32_t *ret);

@@ -11,6 +11,7 @@
 #include "client/failure.h"
 #include "client/output.h"
 #include "client/result.h"
+#include "client/suspects.h"
 #include "client/time-text.h"
 
 char *attempt_text(JsonObject *attempt) {
@@ -82,19 +83,6 @@ static const char *what_now(const char *result, const char *error_name) {
         return "The update failed.";
 }
 
-static void show_suspects(JsonObject *details) {
-        JsonArray *guests = dict_array(details, "suspect-guests");
-
-        for (unsigned i = 0; i < array_length(guests); i++) {
-                JsonObject *guest = array_object(guests, i);
-                g_autofree char *name = escape_terminal(dict_string(guest, "name"));
-                g_autofree char *evidence = escape_terminal(dict_string(guest, "evidence"));
-
-                fprintf(stderr, "tdxctl: Suspect: VM \"%s\" (PID %" PRIu64 ") may have been in its build: %s\n", name,
-                        dict_number(guest, "pid"), evidence);
-        }
-}
-
 int result_show(Tdxctl *t, JsonObject *details) {
         const char *result = dict_string(details, "result"), *error_name, *message;
         JsonArray *error = dict_array(details, "error");
@@ -120,7 +108,7 @@ int result_show(Tdxctl *t, JsonObject *details) {
                 if (*safe)
                         fprintf(stderr, "tdxctl: %s\n", safe);
         }
-        show_suspects(details);
+        suspects_warn(details);
 
         return exit_status_of_result(result, error_name);
 }

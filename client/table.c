@@ -34,13 +34,38 @@ size_t table_rows(const Table *table) {
         return table->cells->len / table->n_columns - 1;
 }
 
+static void measure(const Table *table, size_t first, long widths[]) {
+        for (size_t i = first; i < table->cells->len; i++)
+                widths[i % table->n_columns] = MAX(widths[i % table->n_columns], g_utf8_strlen(table->cells->pdata[i], -1));
+}
+
+size_t table_width(const Table *table) {
+        g_autofree long *widths = g_new0(long, table->n_columns);
+        size_t sum = 2 * (table->n_columns - 1);
+
+        measure(table, 0, widths);
+        for (size_t i = 0; i < table->n_columns; i++)
+                sum += (size_t) widths[i];
+
+        return sum;
+}
+
+void table_print_blocks(const Table *table, GString *out) {
+        for (size_t i = table->n_columns; i < table->cells->len; i++) {
+                size_t column = i % table->n_columns;
+                const char *label = table->cells->pdata[column];
+
+                if (column == 0 && i > table->n_columns)
+                        g_string_append_c(out, '\n');
+                g_string_append_printf(out, "%8s: %s\n", label, (const char *) table->cells->pdata[i]);
+        }
+}
+
 void table_print(const Table *table, GString *out, const char *head, const char *tail) {
         g_autofree long *widths = g_new0(long, table->n_columns);
         size_t n = table->n_columns, first = head ? 0 : n;
 
-        for (size_t i = first; i < table->cells->len; i++)
-                widths[i % n] = MAX(widths[i % n], g_utf8_strlen(table->cells->pdata[i], -1));
-
+        measure(table, first, widths);
         for (size_t i = first; i < table->cells->len; i++) {
                 const char *cell = table->cells->pdata[i];
                 bool last = i % n == n - 1;

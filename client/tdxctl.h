@@ -22,6 +22,12 @@ typedef enum Transport {
         TRANSPORT_MACHINE,      /* -M, a local container */
 } Transport;
 
+/* A VM to be ignored; both must agree, since pids are used again. */
+typedef struct GuestId {
+        uint32_t pid;
+        uint64_t start;         /* 0: not given */
+} GuestId;
+
 /* What the command line said; the strings are argv's own. */
 typedef struct Options {
         JsonMode json;
@@ -34,6 +40,16 @@ typedef struct Options {
         const char *since;
         uint32_t max;
         const char *version, *mapping;
+
+        bool ignore_activity;
+        GuestId ignored[32];
+        size_t n_ignored;
+
+        const char *what, *who, *why, *mode;
+        const char *machine, *unit;
+        uint32_t pid;
+        const char *wait, *hold;
+        unsigned command;       /* which word is the first behind "--", 0: there is none */
 } Options;
 
 typedef struct Tdxctl {

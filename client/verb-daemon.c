@@ -49,7 +49,7 @@ int verb_config(Tdxctl *t, int argc, char *argv[]) {
         g_autoptr(JsonNode) keys = NULL;
         int r;
 
-        r = bus_query(t, "DescribeConfig", &error, &keys);
+        r = bus_query(t, "DescribeConfig", CALL_PLAIN, &error, &keys);
         if (r < 0)
                 return failure_bus(t, r, &error);
 

@@ -9,6 +9,7 @@
 #include "client/dict.h"
 #include "client/failure.h"
 #include "client/output.h"
+#include "client/suspects.h"
 #include "client/table.h"
 #include "client/time-text.h"
 #include "client/verbs.h"
@@ -46,18 +47,13 @@ static void add_row(Table *table, JsonObject *entry) {
 
 static void print(const Tdxctl *t, JsonArray *entries) {
         static const char *const header[] = { "JOB", "FINISHED", "FROM", "TO", "RESULT", "ATTEMPTS", "UID", "REMARK" };
-        g_autoptr(GString) out = g_string_new(NULL);
         g_auto(Table) table = {};
 
         table_init(&table, G_N_ELEMENTS(header), header);
         for (unsigned i = 0; i < array_length(entries); i++)
                 add_row(&table, array_object(entries, i));
 
-        if (table_rows(&table) > 0)
-                table_print(&table, out, t->options.legend ? colour(t, COLOUR_UNDERLINE) : NULL, colour(t, COLOUR_NONE));
-        else if (t->options.legend)
-                g_string_append(out, "No updates yet.\n");
-        output_text(t, out->str);
+        output_table(t, &table, "No updates yet.\n");
 }
 
 int verb_history(Tdxctl *t, int argc, char *argv[]) {
@@ -85,5 +81,7 @@ int verb_history(Tdxctl *t, int argc, char *argv[]) {
                 output_json(t, entries);
         else
                 print(t, json_node_get_array(entries));
+        for (unsigned i = 0; i < array_length(json_node_get_array(entries)); i++)
+                suspects_warn(array_object(json_node_get_array(entries), i));
         return EXIT_DONE;
 }

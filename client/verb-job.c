@@ -12,6 +12,7 @@
 #include "client/output.h"
 #include "client/request.h"
 #include "client/result.h"
+#include "client/suspects.h"
 #include "client/table.h"
 #include "client/time-text.h"
 #include "client/verb-job.h"
@@ -38,28 +39,10 @@ void job_line(GString *out, JsonObject *properties) {
                                from, to, state, *reason ? ": " : "", reason);
 }
 
-/* ListJobs' structs as objects with the names of the contract. */
-static JsonNode *named_jobs(JsonNode *jobs) {
-        static const char *const names[] = { "id", "path", "version", "state", "reason" };
-        JsonArray *in = json_node_get_array(jobs), *out = json_array_new();
-        JsonNode *node;
-
-        for (unsigned i = 0; i < array_length(in); i++) {
-                JsonArray *fields = json_array_get_array_element(in, i);
-                JsonObject *job = json_object_new();
-
-                for (unsigned k = 0; k < MIN(array_length(fields), G_N_ELEMENTS(names)); k++)
-                        json_object_set_member(job, names[k], json_node_copy(json_array_get_element(fields, k)));
-                json_array_add_object_element(out, job);
-        }
-
-        node = json_node_new(JSON_NODE_ARRAY);
-        json_node_take_array(node, out);
-        return node;
-}
+/* ListJobs' structs, by the names of the contract. */
+static const char *const job_fields[] = { "id", "path", "version", "state", "reason", NULL };
 
 static void print_jobs(const Tdxctl *t, JsonArray *jobs) {
-        g_autoptr(GString) out = g_string_new(NULL);
         g_auto(Table) table = {};
 
         table_init(&table, 4, (const char *const[]) { "JOB", "VERSION", "STATE", "REASON" });
@@ -72,11 +55,7 @@ static void print_jobs(const Tdxctl *t, JsonArray *jobs) {
                 table_add(&table, dict_string(job, "reason"));
         }
 
-        if (table_rows(&table) > 0)
-                table_print(&table, out, t->options.legend ? colour(t, COLOUR_UNDERLINE) : NULL, colour(t, COLOUR_NONE));
-        else if (t->options.legend)
-                g_string_append(out, "No unfinished jobs.\n");
-        output_text(t, out->str);
+        output_table(t, &table, "No unfinished jobs.\n");
 }
 
 int verb_jobs(Tdxctl *t, int argc, char *argv[]) {
@@ -84,11 +63,11 @@ int verb_jobs(Tdxctl *t, int argc, char *argv[]) {
         g_autoptr(JsonNode) structs = NULL, jobs = NULL;
         int r;
 
-        r = bus_query(t, "ListJobs", &error, &structs);
+        r = bus_query(t, "ListJobs", CALL_PLAIN, &error, &structs);
         if (r < 0)
                 return failure_bus(t, r, &error);
 
-        jobs = named_jobs(structs);
+        jobs = array_named(structs, job_fields);
         if (t->options.json != JSON_OFF)
                 output_json(t, jobs);
         else
@@ -160,22 +139,29 @@ static char *job_text(JsonObject *p) {
 
 static int show_path(Tdxctl *t, const char *path) {
         _cleanup_(sd_bus_error_free) sd_bus_error error = SD_BUS_ERROR_NULL;
-        g_autoptr(JsonObject) properties = NULL;
+        g_autoptr(JsonObject) properties = NULL, entry = NULL;
         int r;
 
         r = bus_properties(t, path, BUS_JOB_INTERFACE, &error, &properties);
+        /* Which TDs it may have harmed only the history knows. */
+        if (r >= 0 && *dict_string(properties, "Result"))
+                r = bus_find_history(t, job_id_of_path(path), &error, &entry);
         if (r < 0)
                 return failure_bus(t, r, &error);
 
         if (t->options.json != JSON_OFF) {
                 g_autoptr(JsonObject) object = dict_kebab(properties);
 
+                if (dict_has(entry, "suspect-guests"))
+                        json_object_set_member(object, "suspect-guests",
+                                               json_node_copy(json_object_get_member(entry, "suspect-guests")));
                 output_json_object(t, object);
         } else {
                 g_autofree char *text = job_text(properties);
 
                 output_text(t, text);
         }
+        suspects_warn(entry);
         return EXIT_DONE;
 }
 
@@ -185,7 +171,7 @@ int verb_show(Tdxctl *t, int argc, char *argv[]) {
         uint32_t id;
         int r;
 
-        if (request_job(argv[1], &id) < 0)
+        if (request_id(argv[1], &id) < 0)
                 return failure(t, ERROR_INVALID_ARGS, "\"%s\" is no job number", argv[1]);
         r = bus_find_job(t, id, &error, &path);
         if (r < 0)
@@ -201,11 +187,11 @@ static int only_job(Tdxctl *t, uint32_t *ret) {
         JsonArray *array;
         int r;
 
-        r = bus_query(t, "ListJobs", &error, &structs);
+        r = bus_query(t, "ListJobs", CALL_PLAIN, &error, &structs);
         if (r < 0)
                 return failure_bus(t, r, &error);
 
-        jobs = named_jobs(structs);
+        jobs = array_named(structs, job_fields);
         array = json_node_get_array(jobs);
         if (array_length(array) == 0)
                 return failure(t, ERROR_NO_SUCH_JOB, "There is no unfinished job");
@@ -224,7 +210,7 @@ int verb_cancel(Tdxctl *t, int argc, char *argv[]) {
         int r;
 
         if (argc > 1) {
-                if (request_job(argv[1], &id) < 0)
+                if (request_id(argv[1], &id) < 0)
                         return failure(t, ERROR_INVALID_ARGS, "\"%s\" is no job number", argv[1]);
         } else {
                 r = only_job(t, &id);

@@ -65,7 +65,7 @@ int verb_list(Tdxctl *t, int argc, char *argv[]) {
         g_autoptr(JsonNode) images = NULL;
         int r;
 
-        r = bus_query(t, "ListImages", &error, &images);
+        r = bus_query(t, "ListImages", CALL_PLAIN, &error, &images);
         if (r < 0)
                 return failure_bus(t, r, &error);
         if (t->options.json != JSON_OFF) {

@@ -3,6 +3,7 @@
 #include <inttypes.h>
 
 #include "base/names.h"
+#include "client/blockers.h"
 #include "client/bus.h"
 #include "client/dict.h"
 #include "client/escape.h"
@@ -10,33 +11,7 @@
 #include "client/output.h"
 #include "client/request.h"
 #include "client/result.h"
-#include "client/time-text.h"
 #include "client/verbs.h"
-
-static Colour severity_colour(const char *severity) {
-        if (g_str_equal(severity, "hard") || g_str_equal(severity, "policy"))
-                return COLOUR_RED;
-
-        return g_str_equal(severity, "wait") ? COLOUR_YELLOW : COLOUR_GREY;
-}
-
-static void add_blocker(const Tdxctl *t, GString *out, JsonObject *blocker) {
-        g_autofree char *id = escape_terminal(dict_string(blocker, "id"));
-        g_autofree char *severity = escape_terminal(dict_string(blocker, "severity"));
-        g_autofree char *text = escape_terminal(dict_string(blocker, "text"));
-        g_autofree char *subject = escape_terminal(dict_string(blocker, "subject"));
-
-        g_string_append_printf(out, "%s%16s%s  %s: %s", colour(t, severity_colour(severity)), severity,
-                               colour(t, COLOUR_NONE), id, text);
-        if (*subject)
-                g_string_append_printf(out, " [%s]", subject);
-        if (dict_number(blocker, "until") > 0) {
-                g_autofree char *until = format_timestamp(dict_number(blocker, "until"));
-
-                g_string_append_printf(out, " (until %s)", until);
-        }
-        g_string_append_c(out, '\n');
-}
 
 static void add_svn(GString *out, JsonObject *plan) {
         uint64_t before = dict_number(plan, "svn-before"), after = dict_number(plan, "svn-after");
@@ -85,7 +60,7 @@ static char *plan_text(const Tdxctl *t, JsonObject *plan) {
         if (array_length(blockers) == 0)
                 field_add(out, "Blockers", "none");
         for (unsigned i = 0; i < array_length(blockers); i++)
-                add_blocker(t, out, array_object(blockers, i));
+                blocker_line(t, out, array_object(blockers, i));
         if (t->options.legend && dict_flag(plan, "allowed"))
                 field_addf(out, "Do just this", "tdxctl update %s --plan %s", dict_string(plan, "to"), dict_string(plan, "token"));
 
@@ -94,18 +69,15 @@ static char *plan_text(const Tdxctl *t, JsonObject *plan) {
 
 int verb_plan(Tdxctl *t, int argc, char *argv[]) {
         _cleanup_(sd_bus_error_free) sd_bus_error error = SD_BUS_ERROR_NULL;
-        _cleanup_(sd_bus_message_unrefp) sd_bus_message *m = NULL;
         g_autoptr(JsonNode) node = NULL;
         JsonObject *plan;
         int r;
 
-        r = bus_message(t, BUS_PATH, BUS_INTERFACE, "Plan", &m);
-        if (r >= 0)
-                r = request_append(m, &t->options, argc > 1 ? argv[1] : NULL, 0);
-        if (r < 0)
-                return failure_errno(t, r);
+        r = request_find_guests(t);
+        if (r != EXIT_DONE)
+                return r;
 
-        r = bus_call_json(t, m, CALL_PLAIN, &error, &node);
+        r = request_plan(t, argc > 1 ? argv[1] : NULL, &error, &node);
         if (r < 0 && sd_bus_error_has_name(&error, BUS_ERROR_PREFIX "AlreadyCurrent"))
                 return already_current(t, error.message);
         if (r < 0)

@@ -81,6 +81,9 @@ int verb_update(Tdxctl *t, int argc, char *argv[]) {
         r = read_deadline(t, &deadline);
         if (r != EXIT_DONE)
                 return r;
+        r = request_find_guests(t);
+        if (r != EXIT_DONE)
+                return r;
 
         /* Before the call, or a job that ends at once would end unseen. */
         if (!t->options.no_wait) {
@@ -105,7 +108,7 @@ int verb_wait(Tdxctl *t, int argc, char *argv[]) {
         uint32_t id = 0;
         int r;
 
-        if (argc > 1 && request_job(argv[1], &id) < 0)
+        if (argc > 1 && request_id(argv[1], &id) < 0)
                 return failure(t, ERROR_INVALID_ARGS, "\"%s\" is no job number", argv[1]);
 
         r = follow_new(t, &follow);
