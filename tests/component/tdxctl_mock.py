@@ -4,6 +4,7 @@
 
 import fcntl
 import os
+import select
 import subprocess
 import threading
 import time
@@ -117,6 +118,11 @@ class Mock:
         self.files = []         # what was read from descriptors
         self.descriptors = []   # what each is, its seals, its size
         self.on_apply = None    # called after the reply
+        self.guests = []
+        self.holds = []         # as ListHolds answers
+        self.pipes = []         # our ends of the holds' pipes
+        self.builds = {}        # id -> who
+        self.build_wait = None  # an event that BeginBuild's answer waits for
         self.connection = None
         self.context = GLib.MainContext()
         self.loop = GLib.MainLoop(self.context)
@@ -162,6 +168,8 @@ class Mock:
             self.stop()
         self.loop.quit()
         self.thread.join(10)
+        for pipe in self.pipes:
+            os.close(pipe)
 
     # Jobs
 
@@ -268,6 +276,43 @@ class Mock:
 
     def do_Cancel(self, path, invocation):
         return GLib.Variant("()", ())
+
+    def do_ListGuests(self, path, invocation):
+        return GLib.Variant("(aa{sv})", ([dictionary(g) for g in self.guests],))
+
+    def do_ListHolds(self, path, invocation):
+        return GLib.Variant("(a(sssssuut))", (self.holds,))
+
+    def do_Hold(self, path, invocation, what, who, why, mode):
+        ours, theirs = os.pipe()
+        self.pipes.append(ours)
+        fds = Gio.UnixFDList.new()
+        handle = fds.append(theirs)
+        os.close(theirs)
+        invocation.return_value_with_unix_fd_list(GLib.Variant("(h)", (handle,)), fds)
+
+    def held(self, pipe=-1):
+        """Whether somebody still has the other end of the hold's pipe."""
+        return not select.select([self.pipes[pipe]], [], [], 0)[0]
+
+    def do_BeginBuild(self, path, invocation, who, wait, hold, match):
+        number = len(self.builds) + 5
+
+        def answer():
+            self.builds[number] = who
+            invocation.return_value(GLib.Variant("(u)", (number,)))
+
+        if not self.build_wait:
+            answer()
+            return
+        event = self.build_wait
+        threading.Thread(target=lambda: event.wait(30) and self.do(answer), daemon=True).start()
+
+    def do_EndBuild(self, path, invocation, number):
+        if self.builds.pop(number, None):
+            return GLib.Variant("()", ())
+        invocation.return_dbus_error(ERROR + "NoSuchHold", f"No announced build has the number {number}.")
+        return None
 
     def do_ImportImage(self, path, invocation, image, options):
         self.read_fds(invocation)

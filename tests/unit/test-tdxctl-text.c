@@ -199,6 +199,36 @@ static void test_table(void **state) {
         assert_string_equal(bare->str, "\xc3\xa4\xc3\xb6\xc3\xbc  -  7\\x1b\n");
 }
 
+/* Columns, not bytes: 3 letters, 4 of the header, 5 of "7\x1b", and two gaps of two. */
+static void test_table_as_blocks(void **state) {
+        g_autoptr(GString) out = g_string_new(NULL);
+        g_auto(Table) table = {};
+
+        table_init(&table, 3, (const char *const[]) { "A", "LONG", "LAST" });
+        table_add(&table, "\xc3\xa4\xc3\xb6\xc3\xbc");
+        table_add(&table, "");
+        table_addf(&table, "%d\x1b", 7);
+        assert_int_equal(table_width(&table), 3 + 2 + 4 + 2 + 5);
+
+        table_add(&table, "x");
+        table_add(&table, "y");
+        table_add(&table, "z");
+        table_print_blocks(&table, out);
+        assert_string_equal(out->str, "       A: \xc3\xa4\xc3\xb6\xc3\xbc\n    LONG: -\n    LAST: 7\\x1b\n\n"
+                            "       A: x\n    LONG: y\n    LAST: z\n");
+}
+
+/* A newer daemon may have more fields, an older one fewer, a broken one none. */
+static void test_named_structs(void **state) {
+        static const char *const names[] = { "a", "b", NULL };
+        g_autoptr(JsonNode) structs = json_from_string("[[1,\"x\",true],[2],[],7]", NULL), number = json_from_string("7", NULL);
+        g_autoptr(JsonNode) named = array_named(structs, names), none = array_named(number, names);
+        g_autofree char *text = json_to_string(named, false), *nothing = json_to_string(none, false);
+
+        assert_string_equal(text, "[{\"a\":1,\"b\":\"x\"},{\"a\":2},{},{}]");
+        assert_string_equal(nothing, "[]");
+}
+
 int main(void) {
         static const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_escape),
@@ -210,6 +240,8 @@ int main(void) {
                 cmocka_unit_test(test_kebab),
                 cmocka_unit_test(test_dict_of_other_types),
                 cmocka_unit_test(test_table),
+                cmocka_unit_test(test_table_as_blocks),
+                cmocka_unit_test(test_named_structs),
         };
 
         setenv("TZ", "UTC", true);
