@@ -98,7 +98,7 @@ def test_a_td_is_announced(daemon, hook, end):
 
 @pytest.mark.parametrize("security,description", [
     ("", ""), ("<launchSecurity type='sev-snp'>\n  </launchSecurity>", ""), ("<launchSecurity type='sev' kind='tdx'/>", ""),
-    ("", "&lt;launchSecurity type='tdx'&gt;"),
+    ("<launchSecurity mode='x'/><other type='tdx'/>", ""), ("", "&lt;launchSecurity type='tdx'&gt;"),
 ])
 def test_a_plain_vm_is_not(daemon, hook, security, description):
     xml = XML.format(name="web", description=description, security=security)
