@@ -38,6 +38,18 @@ static const char *verdict(JsonObject *plan) {
         return "yes, and it would start at once";
 }
 
+/* The command that does what was planned: what was given counts for it too. */
+static void add_command(GString *out, const Options *options, JsonObject *plan) {
+        g_autoptr(GString) text = g_string_new(NULL);
+
+        g_string_append_printf(text, "tdxctl update %s --plan %s%s%s%s", dict_string(plan, "to"), dict_string(plan, "token"),
+                               options->drain ? " --drain" : "", options->now ? " --now" : "",
+                               options->ignore_activity ? " --ignore-activity" : "");
+        for (size_t i = 0; i < options->n_ignored; i++)
+                g_string_append_printf(text, " --ignore-guest=%" PRIu32 ":%" PRIu64, options->ignored[i].pid, options->ignored[i].start);
+        field_add(out, "Do just this", text->str);
+}
+
 static char *plan_text(const Tdxctl *t, JsonObject *plan) {
         g_autoptr(GString) out = g_string_new(NULL);
         JsonArray *steps = dict_array(plan, "steps"), *blockers = dict_array(plan, "blockers");
@@ -62,7 +74,7 @@ static char *plan_text(const Tdxctl *t, JsonObject *plan) {
         for (unsigned i = 0; i < array_length(blockers); i++)
                 blocker_line(t, out, array_object(blockers, i));
         if (t->options.legend && dict_flag(plan, "allowed"))
-                field_addf(out, "Do just this", "tdxctl update %s --plan %s", dict_string(plan, "to"), dict_string(plan, "token"));
+                add_command(out, &t->options, plan);
 
         return g_string_free(g_steal_pointer(&out), false);
 }

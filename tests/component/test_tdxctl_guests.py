@@ -215,6 +215,8 @@ def test_options_of_a_request(daemon, run):
         given = [c[1][1] for c in daemon.calls if c[0] in ("Plan", "ApplyVersion")][-1]
         assert given == {"drain": True, "now": True, "ignore-activity": True, "ignore-guests": [(4711, 5), (7, 8)]}
     assert "ListGuests" not in [c[0] for c in daemon.calls]
+    command = "tdxctl update 1.5.13 --plan abc --drain --now --ignore-activity --ignore-guest=4711:5 --ignore-guest=7:8\n"
+    assert run("plan", *options).stdout.endswith(f"   Do just this: {command}")
 
 
 def test_start_times_are_looked_up(daemon, run):
