@@ -129,7 +129,7 @@ static void show_text(const Tdxctl *t, const Why *why) {
                 g_string_append(out, " from starting:\n");
         }
         if (why->behind > 0)
-                g_string_append_printf(out, "%16s  job %" PRIu64 " comes before it, for which is so:\n", "wait", why->behind);
+                g_string_append_printf(out, "%16s  job %" PRIu64 " is before it in the queue; what keeps that one:\n", "wait", why->behind);
         for (unsigned i = 0; i < array_length(why->blockers); i++)
                 blocker_line(t, out, array_object(why->blockers, i));
         output_text(t, out->str);

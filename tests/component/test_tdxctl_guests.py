@@ -178,7 +178,7 @@ def test_why_of_another_job(daemon, run):
     p = run("why", "4")
     assert p.returncode == 75
     assert p.stdout.splitlines() == ["What keeps job 4 (to 1.5.16, queued) from starting:",
-                                     "            wait  job 3 comes before it, for which is so:", "            wait  held: Held."]
+                                     "            wait  job 3 is before it in the queue; what keeps that one:", "            wait  held: Held."]
     answer = json.loads(run("why", "4", "--json=short").stdout)
     assert (answer["job"], answer["behind"], answer["to"]) == (4, 3, "1.5.16")
     daemon.properties["BlockedBy"] = []
