@@ -22,4 +22,7 @@
 #define LIMIT_VERSION_LENGTH    32U
 #define LIMIT_PENDING_AUTH      128U
 #define LIMIT_PENDING_AUTH_USER 8U
+#define LIMIT_GUESTS            4096U                   /* far above the number of key ids for TDs */
+#define LIMIT_GUEST_FOLDERS     256U                    /* descriptors that are kept for those that have not run */
+#define LIMIT_PROC_FILE         (64U * 1024U)
 #define LIMIT_READABLE_JOBS     256U

@@ -5,7 +5,7 @@
 /*
  * The kernel's files, relative to their roots. Linux 7.2 and 7.3:
  * drivers/virt/coco/tdx-host/tdx-host.c, drivers/base/firmware_loader/sysfs.c and
- * sysfs_upload.c, kernel/cgroup/misc.c.
+ * sysfs_upload.c, kernel/cgroup/misc.c, virt/kvm/kvm_main.c.
  */
 
 /* below /sys */
@@ -25,10 +25,24 @@
 #define ABI_MODULES             "module"
 #define ABI_KVM                 ABI_MODULES "/kvm"
 #define ABI_KVM_INTEL           ABI_MODULES "/kvm_intel"
+#define ABI_MISC_DEVICES        "devices/virtual/misc"
+#define ABI_KVM_DEVICE          ABI_MISC_DEVICES "/kvm"
 
 /* below /proc */
 #define ABI_CPUINFO             "cpuinfo"
 #define ABI_BOOT_ID             "sys/kernel/random/boot_id"
+
+/* below /sys/kernel/debug; in it a folder for each VM, "TID-FD" */
+#define ABI_DEBUGFS_KVM         "kvm"
+#define ABI_GUEST_EXITS         "exits"
+#define ABI_GUEST_VCPU          "vcpu"                  /* and a number; in it: */
+#define ABI_GUEST_VCPU_PID      "pid"
+
+/* /proc/PID/fd: the text of a link to a VM */
+#define ABI_KVM_VM_LINK         "anon_inode:kvm-vm"
+
+/* the first string of the kernel's event */
+#define ABI_UEVENT_KVM          "change@/" ABI_KVM_DEVICE
 
 /* below /sys/fs/cgroup */
 #define ABI_MISC_CURRENT        "misc.current"

@@ -22,6 +22,9 @@ typedef struct KvmEvent {
         const char *key;        /* STATS_PATH= without "/kvm/": "PID-FD"; NULL: debugfs is not there */
 } KvmEvent;
 
+/* Reads "TID-FD", as KVM writes it. Either output may be NULL. */
+bool guest_key_parse(const char *key, uint32_t *ret_tid, uint32_t *ret_fd);
+
 int guests_new(const Roots *roots, Guests **ret);
 Guests *guests_free(Guests *guests);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Guests, guests_free)
