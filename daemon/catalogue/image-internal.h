@@ -61,7 +61,3 @@ void image_set_mapping(Image *image, const Mapping *mapping);  /* copies; NULL t
 
 /* The bytes as they came, sealed; borrowed, -1 when it is not IMAGE_OK. */
 int image_fd(const Image *image, size_t *ret_size);
-
-int memfd_new(const char *name);
-int memfd_seal(int fd);
-int write_all(int fd, const void *data, size_t size);

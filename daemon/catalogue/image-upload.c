@@ -4,6 +4,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "base/memfd.h"
 #include "base/util.h"
 #include "catalogue/image-internal.h"
 

@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 
 #include "base/fileio.h"
+#include "base/memfd.h"
 #include "base/util.h"
 #include "catalogue/image-internal.h"
 #include "catalogue/mapping.h"
