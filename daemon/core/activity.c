@@ -94,11 +94,12 @@ void activity_verdict_clear(ActivityVerdict *verdict) {
         *verdict = (ActivityVerdict) {};
 }
 
-static ActivityReason *add_reason(ActivityVerdict *v, bool building, const char *subject, const char *format, ...)
+static ActivityReason *add_reason(ActivityVerdict *v, Tier tier, const char *subject, const char *format, ...)
         __attribute__((format(printf, 4, 5)));
 
-static ActivityReason *add_reason(ActivityVerdict *v, bool building, const char *subject, const char *format, ...) {
-        ActivityReason reason = { .building = building, .subject = g_strdup(subject) };
+/* With TIER_NONE it is not known; with any other it is a build, or may be one. */
+static ActivityReason *add_reason(ActivityVerdict *v, Tier tier, const char *subject, const char *format, ...) {
+        ActivityReason reason = { .tier = tier, .building = tier != TIER_NONE, .subject = g_strdup(subject) };
         va_list ap;
 
         va_start(ap, format);
@@ -115,21 +116,30 @@ static bool probes_are_exact(const HostActivity *host) {
         return !host->probes.unavailable && !host->probes.doubt && host->probes.complete;
 }
 
-/* Would the probes have seen the TD of this VM begin? */
-static bool is_covered(const HostActivity *host, const GuestFacts *guest) {
-        const ProbeFacts *p = &host->probes;
+/* The probes' records of a VM's process. */
+typedef struct BuildCount {
+        unsigned building;
+        unsigned finalized;
+        unsigned own;           /* finalised, and begun since the VM is known: none of a VM before it that is still torn down */
+} BuildCount;
 
-        if (p->unavailable || p->doubt)
-                return false;
-        return p->complete || (guest->since != 0 && guest->since >= p->from);
-}
+static BuildCount count_builds(const HostActivity *host, const GuestFacts *guest) {
+        BuildCount count = {};
 
-static void count_builds(const HostActivity *host, uint32_t pid, unsigned *ret_building, unsigned *ret_finalized) {
-        *ret_building = *ret_finalized = 0;
+        for (size_t i = 0; !host->probes.unavailable && i < host->probes.n_builds; i++) {
+                const BuildFacts *build = &host->probes.builds[i];
 
-        for (size_t i = 0; !host->probes.unavailable && i < host->probes.n_builds; i++)
-                if (host->probes.builds[i].pid == pid)
-                        ++*(host->probes.builds[i].finalized ? ret_finalized : ret_building);
+                if (build->pid != guest->pid)
+                        continue;
+                if (!build->finalized)
+                        count.building++;
+                else
+                        count.finalized++;
+                if (build->finalized && build->began >= guest->known)
+                        count.own++;
+        }
+
+        return count;
 }
 
 static bool is_ignored(const HostActivity *host, const GuestFacts *guest) {
@@ -142,27 +152,23 @@ static bool is_ignored(const HostActivity *host, const GuestFacts *guest) {
         return false;
 }
 
-/* usec; UINT64_MAX when it is not known. */
+/* usec, at least; for a VM that is older than the daemon that is all that no step of the clock can spoil. */
 static uint64_t age_of(const HostActivity *host, const GuestFacts *guest) {
-        if (guest->since == 0)
-                return UINT64_MAX;
-        return host->now > guest->since ? host->now - guest->since : 0;
+        return host->now > guest->known ? host->now - guest->known : 0;
 }
 
 static bool is_quiet(const HostActivity *host, const GuestFacts *guest) {
-        uint64_t age = age_of(host, guest);
-
         return host->quiet != UINT64_MAX && host->last_create != 0 && host->now >= host->last_create &&
-               host->now - host->last_create >= host->quiet && age != UINT64_MAX && age >= host->quiet;
+               host->now - host->last_create >= host->quiet && age_of(host, guest) >= host->quiet;
 }
 
-static GuestTd judge_td(const HostActivity *host, const GuestFacts *guest, unsigned builds) {
+static GuestTd judge_td(const HostActivity *host, const GuestFacts *guest, const BuildCount *count) {
         if (host->impossible || guest->ran_without_tds)
                 return GUEST_TD_NO;
-        if (builds > 0)
+        if (count->building + count->finalized > 0)
                 return guest->siblings == 1 ? GUEST_TD_YES : GUEST_TD_UNKNOWN;
         /* The probes would have seen its TD begin, and it is too late for that now. */
-        return is_covered(host, guest) && guest->ran != 0 ? GUEST_TD_NO : GUEST_TD_UNKNOWN;
+        return probes_are_exact(host) && guest->ran != 0 ? GUEST_TD_NO : GUEST_TD_UNKNOWN;
 }
 
 static void set_evidence(GuestVerdict *v, GuestPhase phase, Tier tier, char *evidence) {
@@ -179,30 +185,38 @@ static void judge_not_begun(GuestVerdict *v, Tier tier) {
         v->blocks = !v->stale;
         set_evidence(v, v->stale ? GUEST_UNKNOWN : GUEST_BUILDING, tier,
                      g_strdup(v->stale ? "it has begun no TD and has not run for longer than StaleGuestSec=" :
-                                         "it has begun no TD yet and has not run, so it may begin one at any moment"));
+                                         "it has not run and is in no build, so it may begin one at any moment"));
+}
+
+/*
+ * With several VMs in one process those that ran are not the ones in their build. Where records were lost, that a build is
+ * over may be among them: then that the VM has run is the better evidence.
+ */
+static bool is_building_exactly(const HostActivity *host, const GuestFacts *guest, const BuildCount *count) {
+        if (count->building == 0)
+                return false;
+        return guest->ran == 0 || (guest->siblings == 1 && !host->probes.doubt);
 }
 
 /* By the strongest evidence that there is for this VM. */
 static void judge_guest(const HostActivity *host, const GuestFacts *guest, GuestVerdict *v) {
-        unsigned building, finalized;
-        uint64_t age = age_of(host, guest);
+        BuildCount count = count_builds(host, guest);
 
         *v = (GuestVerdict) { .subject = subject_of(guest->name, guest->pid) };
-        count_builds(host, guest->pid, &building, &finalized);
-        v->td = judge_td(host, guest, building + finalized);
-        v->stale = guest->ran == 0 && age != UINT64_MAX && age >= host->stale;
+        v->td = judge_td(host, guest, &count);
+        v->stale = guest->ran == 0 && age_of(host, guest) >= host->stale;
 
         if (host->impossible)
                 set_evidence(v, GUEST_RUNNING, TIER_PROVEN, g_strdup(host->impossible));
-        else if (building > 0 && (guest->ran == 0 || guest->siblings == 1)) {
-                /* With several VMs in one process those that ran are not the ones in their build. */
+        else if (is_building_exactly(host, guest, &count)) {
                 v->blocks = v->exact = true;
                 set_evidence(v, GUEST_BUILDING, TIER_EXACT, g_strdup("a build in its process has begun and is not finalised (probes)"));
         } else if (guest->ran != 0)
                 set_evidence(v, GUEST_RUNNING, TIER_INFERRED, signs_text(guest->signs));
-        else if (is_covered(host, guest) && finalized >= guest->siblings)
+        else if (!host->probes.doubt && count.own >= guest->siblings)
+                /* As many finalised TDs as VMs, and a VM has one at most: so each has one. */
                 set_evidence(v, GUEST_RUNNING, TIER_EXACT, g_strdup("its TD is finalised (probes)"));
-        else if (is_covered(host, guest))
+        else if (probes_are_exact(host))
                 judge_not_begun(v, TIER_EXACT);
         else if (host->have_tds && host->tds == 0)
                 judge_not_begun(v, TIER_PROVEN);
@@ -226,21 +240,18 @@ static void add_guest_reason(const HostActivity *host, const GuestFacts *guest, 
                 return;
 
         if (g->phase == GUEST_BUILDING)
-                reason = add_reason(v, true, g->subject, "%s may be in the build of a TD: %s%s", g->subject, g->evidence,
+                reason = add_reason(v, g->tier, g->subject, "%s may be in the build of a TD: %s%s", g->subject, g->evidence,
                                     g->stale ? STALE_TEXT : "");
         else
-                reason = add_reason(v, false, g->subject, "It cannot be seen whether %s is in the build of a TD: %s%s", g->subject,
+                reason = add_reason(v, TIER_NONE, g->subject, "It cannot be seen whether %s is in the build of a TD: %s%s", g->subject,
                                     g->evidence, g->stale ? STALE_TEXT : "");
 
         reason->ignored = is_ignored(host, guest);
-        if (reason->ignored)
+        if (reason->ignored) {
                 g->blocks = false;
-        else {
-                uint64_t age = age_of(host, guest);
-
-                /* Without a known age it is none of the young ones. */
-                v->youngest = MIN(v->youngest, MIN(age, host->stale));
-        }
+                v->n_ignored++;
+        } else
+                v->youngest = MIN(v->youngest, age_of(host, guest));
 }
 
 static void judge_guests(const HostActivity *host, ActivityVerdict *v) {
@@ -255,20 +266,33 @@ static void judge_guests(const HostActivity *host, ActivityVerdict *v) {
         }
 }
 
+/* Is there a guest that says of this build that it is under way, or no guest of its process at all? */
+static bool is_under_way(const HostActivity *host, const ActivityVerdict *v, const BuildFacts *build, bool *ret_known) {
+        bool open = false;
+
+        *ret_known = false;
+        for (size_t i = 0; i < host->n_guests; i++) {
+                if (host->guests[i]->pid != build->pid)
+                        continue;
+                *ret_known = true;
+                open = open || v->guests[i].exact || host->guests[i]->siblings > 1;
+        }
+
+        return open || !*ret_known;
+}
+
 /* Nobody can ignore these: it is known, not inferred. */
 static void judge_builds(const HostActivity *host, ActivityVerdict *v) {
         for (size_t i = 0; !host->probes.unavailable && i < host->probes.n_builds; i++) {
                 const BuildFacts *build = &host->probes.builds[i];
                 g_autofree char *subject = subject_of(build->name, build->pid);
-                bool known = false;
+                bool known;
 
-                if (build->finalized)
+                if (build->finalized || !is_under_way(host, v, build, &known))
                         continue;
-                for (size_t k = 0; k < host->n_guests; k++)
-                        known = known || host->guests[k]->pid == build->pid;
                 if (!known)
                         v->n_building++;
-                add_reason(v, true, subject, "%s is in the build of a TD (probes)", subject);
+                add_reason(v, TIER_EXACT, subject, "%s is in the build of a TD (probes)", subject);
         }
 }
 
@@ -281,7 +305,7 @@ static void judge_count(const HostActivity *host, ActivityVerdict *v) {
                         possible++;
 
         if (host->have_tds && host->tds > possible)
-                add_reason(v, false, "", "%" PRIu64 " TD%s, but only %" PRIu64 " VM%s known that could be one", host->tds,
+                add_reason(v, TIER_NONE, "", "%" PRIu64 " TD%s, but only %" PRIu64 " VM%s known that could be one", host->tds,
                            host->tds == 1 ? " exists" : "s exist", possible, possible == 1 ? " is" : "s are");
 }
 
@@ -293,41 +317,45 @@ static void judge_list(const HostActivity *host, ActivityVerdict *v) {
                 return;
 
         if (host->incomplete)
-                add_reason(v, false, "", "It is not known which VMs there are: %s", host->incomplete);
+                add_reason(v, TIER_NONE, "", "It is not known which VMs there are: %s", host->incomplete);
         else
                 judge_count(host, v);
 }
 
-static bool is_reason(const ActivityReason *reason) {
-        return !reason->ignored;
+static const char *idle_text(Tier tier, const ActivityVerdict *v) {
+        switch (tier) {
+        case TIER_PROVEN:
+                return v->no_tds ? "no TD exists (the misc cgroup counts 0)" : "no VM exists";
+        case TIER_EXACT:
+                return "no build is under way (probes)";
+        case TIER_GUESSED:
+                return "no VM was made for longer than QuietSec=, and nothing else is known";
+        case TIER_NONE:
+                return "what blocks is ignored on request";
+        default:
+                return "every VM has run, so it is past any build";
+        }
 }
 
 /* The answer is as good as the weakest piece that it needs. */
 static void conclude_idle(const HostActivity *host, ActivityVerdict *v) {
-        bool none = host->have_tds && host->tds == 0;
+        bool no_vms = host->n_guests == 0 && !host->incomplete && !(host->have_tds && host->tds > 0);
 
         v->activity = ACTIVITY_IDLE;
-        v->tier = none || (host->n_guests == 0 && !host->incomplete) ? TIER_PROVEN : probes_are_exact(host) ? TIER_EXACT : TIER_INFERRED;
+        v->tier = v->no_tds || no_vms ? TIER_PROVEN : probes_are_exact(host) ? TIER_EXACT : TIER_INFERRED;
         for (size_t i = 0; i < host->n_guests; i++)
                 if (v->guests[i].tier == TIER_GUESSED)
                         v->tier = TIER_GUESSED;
+        if (v->n_ignored > 0)
+                v->tier = TIER_NONE;
 
-        if (v->tier == TIER_GUESSED)
-                v->text = g_strdup("no VM was made for longer than QuietSec=, and nothing else is known");
-        else if (none)
-                v->text = g_strdup("no TD exists (the misc cgroup counts 0)");
-        else if (v->tier == TIER_PROVEN)
-                v->text = g_strdup("no VM exists");
-        else if (v->tier == TIER_EXACT)
-                v->text = g_strdup("no build is under way (probes)");
-        else
-                v->text = g_strdup_printf("each of the %zu VMs is past any build", host->n_guests);
+        v->text = g_strdup(idle_text(v->tier, v));
 }
 
 void activity_judge(const HostActivity *host, ActivityVerdict *ret) {
         const ActivityReason *first = NULL;
 
-        *ret = (ActivityVerdict) { .tier = TIER_NONE, .youngest = UINT64_MAX };
+        *ret = (ActivityVerdict) { .tier = TIER_NONE, .youngest = UINT64_MAX, .no_tds = host->have_tds && host->tds == 0 };
         judge_guests(host, ret);
 
         if (host->impossible) {
@@ -344,7 +372,7 @@ void activity_judge(const HostActivity *host, ActivityVerdict *ret) {
         for (size_t i = 0; i < ret->n_reasons; i++) {
                 const ActivityReason *reason = &ret->reasons[i];
 
-                if (is_reason(reason) && (!first || (reason->building && !first->building)))
+                if (!reason->ignored && (!first || reason->tier < first->tier))
                         first = reason;
         }
         if (!first) {
@@ -353,8 +381,7 @@ void activity_judge(const HostActivity *host, ActivityVerdict *ret) {
         }
 
         ret->activity = first->building ? ACTIVITY_BUSY : ACTIVITY_UNKNOWN;
-        if (first->building)
-                ret->tier = probes_are_exact(host) ? TIER_EXACT : TIER_INFERRED;
+        ret->tier = first->tier;
         ret->text = g_strdup(first->text);
 }
 

@@ -69,6 +69,7 @@ typedef struct GuestFacts {
         const char *machine;    /* systemd's machine name, "" for none */
         const char *unit;       /* systemd unit, "" when not known */
         uint64_t since;         /* realtime usec when KVM made it, or the earliest time that is possible; 0: not known */
+        uint64_t known;         /* boottime usec since when it is known to be there: the rules' own time, that no clock step moves */
         uint64_t ran;           /* realtime usec when it was first seen to have run, 0: not yet */
         unsigned siblings;      /* VMs alive in the same process, this one included */
         GuestSigns signs;       /* as of the last look; not looked at any more once it ran */
@@ -81,6 +82,7 @@ typedef struct BuildFacts {
         uint32_t pid;           /* of the process that began it */
         const char *name;       /* that process's comm then */
         uint64_t since;         /* realtime usec when the build began */
+        uint64_t began;         /* the same in boottime usec */
         bool finalized;         /* the build is over */
 } BuildFacts;
 
@@ -89,7 +91,7 @@ typedef struct ProbeFacts {
         const char *unavailable; /* why they say nothing, NULL: they do */
         const char *doubt;      /* records were lost: what they say of any one TD may be wrong; NULL: none were */
         bool complete;          /* no TD is older than the probes */
-        uint64_t from;          /* realtime usec: TDs that began from then on are seen */
+        uint64_t from;          /* realtime usec when they were attached, for people */
         const BuildFacts *builds;
         size_t n_builds;
 } ProbeFacts;
@@ -110,8 +112,8 @@ typedef struct HostActivity {
         size_t n_guests;
         const char *incomplete; /* why the list of guests is not known to be all of them, or NULL */
         ProbeFacts probes;
-        uint64_t now;           /* realtime usec */
-        uint64_t last_create;   /* realtime usec of KVM's last create event, or of when listening to them began; 0: not heard */
+        uint64_t now;           /* boottime usec */
+        uint64_t last_create;   /* boottime usec of KVM's last create event, or of when listening to them began; 0: not heard */
         uint64_t stale;         /* usec: StaleGuestSec= */
         uint64_t quiet;         /* usec: QuietSec=, UINT64_MAX: no guesses */
         const IgnoredGuest *ignored;
@@ -132,6 +134,7 @@ typedef struct GuestVerdict {
 
 /* One reason why a TD may be in its build. */
 typedef struct ActivityReason {
+        Tier tier;              /* what it rests on */
         bool building;          /* a guest that is, or may be, in its build; false: it is not known */
         bool ignored;           /* on request: shown, blocks nothing */
         char *subject;          /* the guest, "" for none */
@@ -142,11 +145,13 @@ typedef struct ActivityVerdict {
         Activity activity;
         Tier tier;
         bool impossible;        /* no TD can be built here at all */
+        bool no_tds;            /* none exists now */
         char *text;             /* what proves that there is none, or the first reason */
         ActivityReason *reasons;
         size_t n_reasons;
         unsigned n_guests;      /* VMs known */
         unsigned n_building;    /* of them: in their build, or may be */
+        unsigned n_ignored;     /* reasons that are ignored on request */
         GuestVerdict *guests;   /* n_guests of them, in the order of HostActivity */
         uint64_t youngest;      /* usec: how long the youngest guest that must be looked at again has been alive; UINT64_MAX: none */
 } ActivityVerdict;

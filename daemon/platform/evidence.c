@@ -128,7 +128,7 @@ void evidence_judge(Evidence *e, const EvidenceRules *rules, ActivityVerdict *re
                 .tds_error = proof.tds_error,
                 .incomplete = guests_incomplete(e->guests),
                 .probes = e->probes,
-                .now = clock_realtime(&system_clock),
+                .now = clock_boottime(&system_clock),
                 .last_create = guests_last_create(e->guests),
                 .stale = rules->stale,
                 .quiet = rules->quiet,
@@ -151,7 +151,6 @@ const GuestFacts *const *evidence_guests_since_mark(const Evidence *e, size_t *r
         return guests_since_mark(e->guests, ret_n);
 }
 
-const BuildFacts *evidence_builds(const Evidence *e, size_t *ret_n) {
-        *ret_n = e->probes.unavailable ? 0 : e->probes.n_builds;
-        return e->probes.builds;
+const ProbeFacts *evidence_probes(const Evidence *e) {
+        return &e->probes;
 }

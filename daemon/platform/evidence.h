@@ -48,5 +48,5 @@ const GuestFacts *const *evidence_guests(const Evidence *evidence, size_t *ret_n
 void evidence_mark(Evidence *evidence);
 const GuestFacts *const *evidence_guests_since_mark(const Evidence *evidence, size_t *ret_n);
 
-/* The builds that the probes know of, as of the last judgement. */
-const BuildFacts *evidence_builds(const Evidence *evidence, size_t *ret_n);
+/* What the probes said at the last judgement. */
+const ProbeFacts *evidence_probes(const Evidence *evidence);

@@ -182,6 +182,7 @@ static Guest *guest_new(const char *key, uint32_t tid) {
                 .name = guest->name,
                 .machine = guest->machine,
                 .unit = guest->unit,
+                .known = guest->added,
                 .siblings = 1,
         };
         return guest;
@@ -246,7 +247,7 @@ int guests_new(const Roots *roots, Guests **ret) {
         g->list = g_ptr_array_new();
         g->marked = g_ptr_array_new_with_free_func((GDestroyNotify) guest_unref);
         g->dying = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free);
-        g->last_create = clock_realtime(&system_clock);
+        g->last_create = clock_boottime(&system_clock);
         g->full = true;
 
         *ret = g;
@@ -334,7 +335,7 @@ static void on_create(Guests *g, const KvmEvent *event) {
         struct stat st;
         bool have_folder = false;
 
-        g->last_create = g->deaf ? 0 : clock_realtime(&system_clock);
+        g->last_create = g->deaf ? 0 : clock_boottime(&system_clock);
         if (key) {
                 have_folder = stat_folder(g, key, &st);
                 guest = find_named(g, event);
@@ -393,7 +394,7 @@ void guests_on_loss(Guests *g, const char *why) {
                 g_free(g->deaf);
                 g->deaf = g_strdup(why);
         }
-        g->last_create = g->deaf ? 0 : clock_realtime(&system_clock);
+        g->last_create = g->deaf ? 0 : clock_boottime(&system_clock);
         g->counts.have = false;
         g->full = true;
         g->changed = true;

@@ -46,7 +46,7 @@ const GuestFacts *const *guests_get(const Guests *guests, size_t *ret_n);
 /* Why the list is not known to be complete, NULL: it is. Borrowed as above. */
 const char *guests_incomplete(const Guests *guests);
 
-/* realtime usec of the last create event, or of when listening began; 0: events are not heard. */
+/* boottime usec of the last create event, or of when listening began; 0: events are not heard. */
 uint64_t guests_last_create(const Guests *guests);
 
 /*
