@@ -113,7 +113,7 @@ static Sign look_exits(int folder, Sign vcpu_pid) {
 
 /*
  * Time that the process spent in guests. It stays when a VM is gone, so only what comes on top counts, while the
- * process has this VM alone, and while there is none that is not known of.
+ * process has this VM alone, and while there is none that is not known of, or of which the process is not known.
  */
 static Sign look_guest_time(const Guests *g, Guest *guest) {
         g_auto(ProcessStat) stat = {};
@@ -122,7 +122,7 @@ static Sign look_guest_time(const Guests *g, Guest *guest) {
             stat.start_time != guest->facts.start_time)
                 return SIGN_UNREADABLE;
 
-        if (guest->facts.siblings != 1 || g->incomplete || !guest->have_guest_time) {
+        if (guest->facts.siblings != 1 || g->incomplete || g->strangers || !guest->have_guest_time) {
                 guest->guest_time = stat.guest_time;
                 guest->have_guest_time = true;
                 return SIGN_ABSENT;

@@ -46,6 +46,7 @@ struct Guests {
         char *incomplete;
         char *scan_incomplete;  /* why the last scan may not have seen all */
         bool full;              /* look at everything anew */
+        bool strangers;         /* of some VM the process is not known: it may be any */
         bool overflow;          /* there are more than LIMIT_GUESTS */
         bool changed;
         bool by_proc;           /* the last scan had to go over /proc */

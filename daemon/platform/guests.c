@@ -420,9 +420,11 @@ static void count_siblings(Guests *g) {
 
                 g_hash_table_insert(counts, pid, GUINT_TO_POINTER(GPOINTER_TO_UINT(g_hash_table_lookup(counts, pid)) + 1));
         }
+        g->strangers = false;
         for (unsigned i = 0; i < g->list->len; i++) {
                 Guest *guest = g->list->pdata[i];
 
+                g->strangers = g->strangers || guest->facts.start_time == 0;
                 guest->facts.siblings = GPOINTER_TO_UINT(g_hash_table_lookup(counts, GUINT_TO_POINTER(guest->facts.pid)));
         }
 }
