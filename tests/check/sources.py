@@ -9,17 +9,18 @@ from tap import TOP, main, relative, tracked
 
 # The aim, and how far beyond it is too far. Tests with tables grow long and stay readable.
 FILE_LINES, FUNCTION_LINES, HEADER_LINES, PARAMETERS = 500, 60, 120, 5
-TOO_FAR = {"daemon": 1.5, "client": 1.5, "sim": 1.5, "lib": 1.5, "tests": 2.0}
+TOO_FAR = {"daemon": 1.5, "bpf": 1.5, "client": 1.5, "sim": 1.5, "lib": 1.5, "tests": 2.0}
 
 # Folder -> the folders whose headers it may include (CONTRIBUTING.md, "Where code goes").
 LAYERS = {
     "daemon/base": {"base"},
     "daemon/core": {"base", "core"},
     "daemon/catalogue": {"base", "core", "catalogue"},
-    "daemon/platform": {"base", "core", "platform"},
+    "daemon/platform": {"base", "core", "platform", "bpf"},
     "daemon/store": {"base", "core", "store"},
     "daemon": {"base", "core", "catalogue", "platform", "store", "daemon"},
     "daemon/bus": {"base", "core", "catalogue", "platform", "store", "daemon", "bus"},
+    "bpf": {"base", "core", "platform", "bpf"},
     "client": {"base", "client"},
     "sim": {"base", "core", "sim"},
 }

@@ -9,6 +9,7 @@ TOP=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 PACKAGES_BUILD=(
     gcc libc6-dev meson ninja-build pkg-config
     libfuse3-dev libglib2.0-dev libgnutls28-dev libjson-glib-dev libsqlite3-dev libsystemd-dev
+    libbpf-dev clang bpftool        # the probes
     systemd                         # systemd.pc: where units go
     libcmocka-dev                   # the tests are part of a default build
     python3 python3-cryptography    # tools/make-image
