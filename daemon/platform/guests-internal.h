@@ -6,7 +6,7 @@
 
 #include "platform/guests.h"
 
-/* What the table's parts (guests.c, guest-scan.c, guest-signs.c) share. */
+/* What the table's parts share. */
 
 typedef struct Guest {
         GuestFacts facts;       /* first: a Guest is its facts. Its strings are those below */
@@ -60,6 +60,13 @@ void guests_add(Guests *g, const char *key, uint32_t tid, const struct stat *st)
 void guests_drop(Guests *g, Guest *guest);
 void guests_drop_all(Guests *g);
 void guest_close_folder(Guests *g, Guest *guest);
+
+/*
+ * guest-process.c: who the VMM is. By its thread once, after that by what is known: the thread's number may be another's
+ * by then.
+ */
+void guest_find_process(const Guests *g, Guest *guest);
+void guest_describe(Guests *g, Guest *guest);
 bool guest_process_is_gone(const Guests *g, const Guest *guest);
 
 /* guest-scan.c: makes the table what KVM's folders, or else the descriptors of processes, are. */

@@ -22,9 +22,6 @@
 /* For how long the folder of a VM that has been destroyed may still be there, generously. */
 #define DYING_TIME (5 * USEC_PER_SEC)
 
-/* How far the clock may have been set between the start of a thread and of its VM. */
-#define CLOCK_STEP (60 * USEC_PER_SEC)
-
 static Guest *guest_ref(Guest *guest) {
         guest->refs++;
         return guest;
@@ -72,62 +69,6 @@ bool guest_key_parse(const char *key, uint32_t *ret_tid, uint32_t *ret_fd) {
         if (ret_fd)
                 *ret_fd = fd;
         return true;
-}
-
-static uint64_t start_of(const ProcessStat *stat) {
-        uint64_t since_boot = stat->start_time * USEC_PER_SEC / (uint64_t) sysconf(_SC_CLK_TCK);
-
-        return clock_realtime(&system_clock) - clock_boottime(&system_clock) + since_boot;
-}
-
-/* Who the VMM is. By its thread once, after that by what is known: the number may be another's by then. */
-static void find_process(const Guests *g, Guest *guest) {
-        g_auto(ProcessStat) thread = {}, process = {};
-        uint32_t pid;
-
-        if (process_stat_read(g->roots, guest->tid, &thread) < 0 || process_of_thread(g->roots, guest->tid, &pid) < 0 ||
-            process_stat_read(g->roots, pid, &process) < 0)
-                return;
-        if (guest->facts.since != 0 && start_of(&thread) > guest->facts.since + CLOCK_STEP)
-                return;
-
-        guest->facts.pid = pid;
-        guest->facts.start_time = process.start_time;
-        guest->guest_time = process.guest_time;
-        if (guest->facts.since == 0)
-                guest->facts.since = start_of(&process);
-}
-
-static void set_string(Guests *g, char **own, const char **facts, char *value) {
-        if (g_strcmp0(*own, value) != 0)
-                g->changed = true;
-        g_free(*own);
-        *own = value;
-        *facts = value;
-}
-
-static void describe(Guests *g, Guest *guest) {
-        g_auto(ProcessStat) stat = {};
-        GuestFacts *f = &guest->facts;
-        char *unit, *machine;
-
-        if (f->start_time == 0 || process_stat_read(g->roots, f->pid, &stat) < 0 || stat.start_time != f->start_time)
-                return;
-        set_string(g, &guest->name, &f->name, g_steal_pointer(&stat.name));
-        if (process_unit_read(g->roots, f->pid, &unit, &machine) < 0)
-                return;
-        set_string(g, &guest->unit, &f->unit, unit);
-        set_string(g, &guest->machine, &f->machine, machine);
-}
-
-bool guest_process_is_gone(const Guests *g, const Guest *guest) {
-        g_auto(ProcessStat) stat = {};
-        int r;
-
-        if (guest->facts.start_time == 0)
-                return false;
-        r = process_stat_read(g->roots, guest->facts.pid, &stat);
-        return r == -ENOENT || r == -ESRCH || (r >= 0 && stat.start_time != guest->facts.start_time);
 }
 
 /* Guest time is known to be a VM's only while its process has no other: look at it afresh. Returns how many it has. */
@@ -210,9 +151,9 @@ static Guest *add(Guests *g, const char *key, uint32_t tid, const struct stat *s
                 guest->has_folder = true;
                 guest->facts.since = time_of_folder(st);
         }
-        find_process(g, guest);
+        guest_find_process(g, guest);
         guest->facts.since = MAX(guest->facts.since, earliest);
-        describe(g, guest);
+        guest_describe(g, guest);
 
         guest->have_guest_time = mix_guest_time(g, guest->facts.pid) == 0;
         g_hash_table_insert(g->table, guest->key, guest);
@@ -456,7 +397,7 @@ static void scan(Guests *g) {
                 mix_guest_time(g, 0);
         guests_scan(g);
         for (unsigned i = 0; full && i < g->list->len; i++)
-                describe(g, g->list->pdata[i]);
+                guest_describe(g, g->list->pdata[i]);
         set_incomplete(g, why_incomplete(g));
 }
 
@@ -466,7 +407,7 @@ static void look(Guests *g, Guest *guest, bool no_tds) {
         if (f->ran == 0) {
                 guest_look(g, guest);
                 if (f->ran != 0)
-                        describe(g, guest);
+                        guest_describe(g, guest);
         }
         /* A TD that has run is counted until it is gone, and a VM that is none never becomes one. */
         if (f->ran != 0 && no_tds && !f->ran_without_tds)

@@ -33,6 +33,7 @@ struct Uevents {
         sd_event_source *source;
         UeventHandler handler;
         bool deaf;              /* the socket is broken */
+        bool lost;              /* what was lost is newer than what is pending, so it is told after that */
 };
 
 /* Four characters, as a classic BPF load sees them. */
@@ -195,11 +196,6 @@ typedef struct Seen {
         bool interface, kvm;
 } Seen;
 
-static void lose(Uevents *u, Seen *seen) {
-        u->handler.on_loss(u->handler.userdata);
-        seen->interface = seen->kvm = true;
-}
-
 static void handle(Uevents *u, const char *message, size_t size, Seen *seen) {
         char key[UEVENT_KEY_SIZE];
         KvmEvent event;
@@ -214,7 +210,7 @@ static void handle(Uevents *u, const char *message, size_t size, Seen *seen) {
                 break;
         case UEVENT_BROKEN:
                 log_debug("An event of /dev/kvm cannot be understood, so the VMs are looked at anew");
-                lose(u, seen);
+                u->lost = true;
                 break;
         case UEVENT_OTHER:
                 break;
@@ -238,7 +234,7 @@ static int take_one(Uevents *u, Seen *seen) {
                 return 1;
         if (n < 0 && errno == ENOBUFS) {
                 log_debug("Events of the kernel were lost, so everything is looked at anew");
-                lose(u, seen);
+                u->lost = true;
                 return 1;
         }
         if (n < 0)
@@ -247,7 +243,7 @@ static int take_one(Uevents *u, Seen *seen) {
         if (!is_from_kernel(u, &header))
                 return 1;
         if (header.msg_flags & MSG_TRUNC)
-                lose(u, seen);
+                u->lost = true;
         else
                 handle(u, message, (size_t) n, seen);
         return 1;
@@ -266,8 +262,12 @@ static bool take(Uevents *u, unsigned max) {
                 u->deaf = true;
                 (void) sd_event_source_set_enabled(u->source, SD_EVENT_OFF);
         }
-        if (u->deaf)
-                lose(u, &seen);
+        if (u->lost || u->deaf) {
+                u->handler.on_loss(u->handler.userdata);
+                seen.interface = seen.kvm = true;
+        }
+        if (r <= 0)
+                u->lost = false;
 
         if (seen.interface)
                 u->handler.on_interface(u->handler.userdata);
@@ -282,15 +282,12 @@ static int on_readable(sd_event_source *source, int fd, uint32_t events, void *u
 }
 
 void uevents_drain(Uevents *u) {
-        Seen seen = {};
-
         if (take(u, DRAIN_MAX))
                 return;
 
         /* They come faster than they can be read. */
-        lose(u, &seen);
-        u->handler.on_interface(u->handler.userdata);
-        u->handler.on_kvm_done(u->handler.userdata);
+        u->lost = true;
+        (void) take(u, 1);
 }
 
 int uevents_buffer_size(const Uevents *u) {

@@ -22,7 +22,7 @@ static void put_tick(const Bed *b, const char *key) {
 
 static void test_create_and_destroy(void **state) {
         _cleanup_bed_ Bed b = bed_new();
-        uint64_t before = clock_realtime(&system_clock);
+        uint64_t before = clock_realtime(&system_clock), before_boottime = clock_boottime(&system_clock);
         const GuestFacts *g;
 
         look_once(&b);
@@ -33,7 +33,8 @@ static void test_create_and_destroy(void **state) {
         g = bed_find(&b, "4711-12");
         assert_string_equal(g->name, "qemu");
         assert_in_range(g->since, before - 20 * USEC_PER_MSEC, clock_realtime(&system_clock));
-        assert_in_range(guests_last_create(b.guests), before, clock_realtime(&system_clock));
+        assert_in_range(g->known, before_boottime, clock_boottime(&system_clock));
+        assert_in_range(guests_last_create(b.guests), before_boottime, clock_boottime(&system_clock));
         assert_false(guests_update(b.guests, false));
 
         bed_destroy(&b, "4711-12");
@@ -188,7 +189,7 @@ static void test_loss(void **state) {
         bed_rename(&b, "debug/kvm/next", "debug/kvm/1-4");
         bed_folder(&b, "3-4", 1);
 
-        while (clock_realtime(&system_clock) == last)
+        while (clock_boottime(&system_clock) == last)
                 ;
         guests_on_loss(b.guests, NULL);
         /* A VM may have been made just now. */

@@ -308,6 +308,23 @@ static void test_guest_time_of_one_unknown(void **state) {
         assert_int_equal(bed_look(&b, "1-4")->signs.guest_time, SIGN_ABSENT);
 }
 
+/* Nor while it is not known of a VM which process has it. */
+static void test_guest_time_beside_a_stranger(void **state) {
+        _cleanup_bed_ Bed b = bed_new();
+
+        bed_process(&b, 1, "vmm");
+        bed_folder(&b, "1-4", 1);
+        bed_folder(&b, "99-5", 1);
+        bed_start(&b);
+        (void) bed_look(&b, "1-4");
+        bed_stat(&b, 1, "vmm", 1000, 5);
+        assert_int_equal(bed_look(&b, "1-4")->signs.guest_time, SIGN_ABSENT);
+        bed_remove(&b, "debug/kvm/99-5");
+        assert_int_equal(bed_look(&b, "1-4")->signs.guest_time, SIGN_ABSENT);
+        bed_stat(&b, 1, "vmm", 1000, 6);
+        assert_int_equal(bed_look(&b, "1-4")->signs.guest_time, SIGN_SEEN);
+}
+
 /* From the event on, so that it does not matter when the first look is. */
 static void test_guest_time_from_the_event_on(void **state) {
         _cleanup_bed_ Bed b = bed_new();
@@ -462,6 +479,7 @@ int main(void) {
                 cmocka_unit_test(test_guest_time_of_another),
                 cmocka_unit_test(test_guest_time_of_a_short_one),
                 cmocka_unit_test(test_guest_time_of_one_unknown),
+                cmocka_unit_test(test_guest_time_beside_a_stranger),
                 cmocka_unit_test(test_guest_time_from_the_event_on),
                 cmocka_unit_test(test_guest_time_of_another_process),
                 cmocka_unit_test(test_latch),
