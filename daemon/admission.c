@@ -6,6 +6,9 @@
 #include "base/limit.h"
 #include "manager-internal.h"
 
+/* systemd's own limits for the names of units and machines are not above this. */
+#define MATCH_NAME_MAX 255U
+
 /*
  * Who may hold what, and when. From the moment on at which an attempt begins, until it is over, no build may begin:
  * the last look would see those that begin before it, and give way; those after it could be hurt. A drain keeps them
@@ -16,8 +19,16 @@ bool manager_admits_builds(const Manager *m) {
         return !m->attempt && !m->draining;
 }
 
-const HoldFacts *manager_holds(const Manager *m, size_t *ret_n) {
-        return holds_get(m->holds, ret_n);
+/* Ends the announced builds that are over: while no job waits for them, nobody looks. */
+static const HoldFacts *settle(Manager *m, size_t *ret_n) {
+        g_auto(ActivityVerdict) verdict = {};
+
+        manager_activity(m, &verdict);
+        return watch_holds(m, ret_n);
+}
+
+const HoldFacts *manager_holds(Manager *m, size_t *ret_n) {
+        return settle(m, ret_n);
 }
 
 static int refuse_busy(const Manager *m, const char *what, Failure *failure) {
@@ -63,6 +74,7 @@ static HoldLimits limits_of(const Manager *m) {
 
 int manager_hold(Manager *m, const HoldRequest *request, int *ret_fd, Failure *failure) {
         HoldLimits limits = limits_of(m);
+        size_t n;
         int r;
 
         r = check_words(request, failure);
@@ -75,25 +87,64 @@ int manager_hold(Manager *m, const HoldRequest *request, int *ret_fd, Failure *f
         if (r < 0)
                 return r;
 
-        return holds_take(m->holds, request, &limits, ret_fd, failure);
+        r = holds_take(m->holds, request, &limits, ret_fd, failure);
+        if (r < 0 && failure->id == ERROR_LIMIT_EXCEEDED) {
+                (void) settle(m, &n);
+                r = holds_take(m->holds, request, &limits, ret_fd, failure);
+        }
+        return r;
+}
+
+static int check_match(const BuildMatch *match, Failure *failure) {
+        if (strlen(match->machine) > MATCH_NAME_MAX || strlen(match->unit) > MATCH_NAME_MAX)
+                return failure_set(failure, ERROR_INVALID_ARGS, "A name in match is longer than %u bytes, which no machine and no unit is",
+                                   MATCH_NAME_MAX);
+        return 0;
+}
+
+/* For people: which VM it is announced for. */
+static char *describe_match(const BuildMatch *match) {
+        GString *s = g_string_new(NULL);
+
+        if (*match->machine)
+                g_string_append_printf(s, "machine %s", match->machine);
+        if (*match->unit)
+                g_string_append_printf(s, "%sunit %s", s->len > 0 ? ", " : "", match->unit);
+        if (match->pid != 0)
+                g_string_append_printf(s, "%sprocess %" PRIu32, s->len > 0 ? ", " : "", match->pid);
+        if (s->len == 0)
+                g_string_append(s, "a VM that was not named");
+        return g_string_free(s, false);
 }
 
 int manager_announce_build(Manager *m, const HoldRequest *request, const BuildMatch *match, uint64_t hold_usec,
                            uint32_t *ret_id, Failure *failure) {
         HoldLimits limits = limits_of(m);
+        g_autofree char *why = NULL;
+        HoldRequest named = *request;
+        size_t n;
         int r;
 
         r = check_words(request, failure);
+        if (r >= 0)
+                r = check_match(match, failure);
         if (r < 0)
                 return r;
         if (hold_usec == 0)
                 return failure_set(failure, ERROR_INVALID_ARGS, "hold_usec is 0: the build would be over at once; give the longest that it may take");
-        if (strlen(match->machine) > LIMIT_REASON_LENGTH || strlen(match->unit) > LIMIT_REASON_LENGTH)
-                return failure_set(failure, ERROR_INVALID_ARGS, "A name in match is longer than %u bytes", LIMIT_REASON_LENGTH);
         if (!manager_admits_builds(m))
                 return refuse_busy(m, "a build", failure);
 
-        return holds_announce(m->holds, request, match, MIN(hold_usec, m->config->build_hold_max), &limits, ret_id, failure);
+        named.what = HOLD_BUILD;
+        named.mode = HOLD_BLOCK;
+        named.why = why = describe_match(match);
+        hold_usec = MIN(hold_usec, m->config->build_hold_max);
+        r = holds_announce(m->holds, &named, match, hold_usec, &limits, ret_id, failure);
+        if (r < 0 && failure->id == ERROR_LIMIT_EXCEEDED) {
+                (void) settle(m, &n);
+                r = holds_announce(m->holds, &named, match, hold_usec, &limits, ret_id, failure);
+        }
+        return r;
 }
 
 int manager_end_build(Manager *m, uint32_t id, uid_t uid, Failure *failure) {

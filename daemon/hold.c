@@ -389,7 +389,10 @@ static bool is_machine(const char *machine, const char *wanted) {
         return *p == '-' && strcmp(p + 1, wanted) == 0;
 }
 
-/* A time that is not known is no proof. */
+/*
+ * A time that is not known is no proof. After a restart of the daemon all VMs are known since then, so that the time of
+ * day must agree; and where that was set back, the boot's clock.
+ */
 static bool is_past_build(const Hold *hold, const GuestFacts *guest) {
         if (hold->match_pid == 0 && !*hold->match_machine && !*hold->match_unit)
                 return false;
@@ -400,7 +403,8 @@ static bool is_past_build(const Hold *hold, const GuestFacts *guest) {
         if (*hold->match_unit && strcmp(guest->unit, hold->match_unit) != 0)
                 return false;
 
-        return guest->since != 0 && guest->since + MATCH_SLACK_USEC >= hold->facts.since && guest->ran != 0;
+        return guest->ran != 0 && guest->since != 0 && guest->since + MATCH_SLACK_USEC >= hold->facts.since &&
+               guest->known + MATCH_SLACK_USEC >= hold->taken;
 }
 
 void holds_match(Holds *holds, const GuestFacts *const *guests, size_t n_guests) {

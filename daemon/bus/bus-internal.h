@@ -11,6 +11,7 @@ struct Bus {
         sd_bus *bus;
         Manager *manager;
         Auth *auth;
+        GPtrArray *builds;              /* those who wait until they may announce a build, in the order in which they came */
         uint64_t progress_told;         /* boottime usec: progress is told at most four times a second */
 };
 
@@ -54,8 +55,27 @@ int job_bus_enumerate(sd_bus *bus, const char *path, void *userdata, char ***ret
 void job_bus_changed(Bus *bus, Job *job, unsigned changes);
 void job_bus_finished(Bus *bus, Job *job);
 
+/* Who asks: the user, and the process and the unit it runs in if that can be known. Negative: it has gone. */
+typedef struct Sender {
+        uid_t uid;
+        pid_t pid;                      /* 0: not known */
+        char *unit;                     /* "": not known */
+} Sender;
+
+int sender_read(sd_bus_message *message, Sender *ret);
+void sender_clear(Sender *sender);
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Sender, sender_clear)
+
+/* Sends the reply, if @r (how making it went) is good. Takes it. */
+int reply_with(sd_bus_message *reply, int r);
+
+/* hold-bus.c */
+int on_hold(Bus *bus, sd_bus_message *message, sd_bus_error *error);
+int on_begin_build(Bus *bus, sd_bus_message *message, sd_bus_error *error);
+int on_end_build(Bus *bus, sd_bus_message *message, sd_bus_error *error);
+int on_list_holds(Bus *bus, sd_bus_message *message, sd_bus_error *error);
+void hold_bus_admit(Bus *bus);          /* builds may begin: those who wait for that are answered */
+void hold_bus_free(Bus *bus);           /* nobody waits any more */
+
 /* request-bus.c: reads the arguments of ApplyVersion and Plan. */
 int request_read(sd_bus_message *message, Request *ret, bool *ret_unsafe, sd_bus_error *error);
-
-/* After the door: what is accepted is carried out, and not all that can be asked for could be yet. */
-int request_check(const Request *request, bool unsafe, sd_bus_error *error);

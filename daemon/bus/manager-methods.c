@@ -11,46 +11,26 @@
 
 #define HISTORY_REPLY_MAX 1000U
 
-static int reply_with(sd_bus_message *reply, int r) {
+int reply_with(sd_bus_message *reply, int r) {
         if (r >= 0)
                 r = sd_bus_send(NULL, reply, NULL);
         sd_bus_message_unref(reply);
         return r;
 }
 
-/* Who asks: the user, and the unit it runs in if that can be known. */
-static int read_requester(sd_bus_message *message, uid_t *ret_uid, char **ret_unit) {
-        sd_bus_creds *creds = NULL;
-        const char *unit = NULL;
-        int r;
-
-        r = sd_bus_query_sender_creds(message, SD_BUS_CREDS_EUID, &creds);
-        if (r >= 0)
-                r = sd_bus_creds_get_euid(creds, ret_uid);
-        creds = sd_bus_creds_unref(creds);
-        if (r < 0)
-                return r;
-
-        /* Where there is no cgroup file system to tell the unit, that is no reason to refuse. */
-        if (sd_bus_query_sender_creds(message, SD_BUS_CREDS_UNIT | SD_BUS_CREDS_AUGMENT, &creds) >= 0)
-                (void) sd_bus_creds_get_unit(creds, &unit);
-        *ret_unit = g_strdup(unit ?: "");
-        sd_bus_creds_unref(creds);
-        return 0;
-}
-
 static int apply(Bus *bus, sd_bus_message *message, Request *request, sd_bus_error *error) {
         g_auto(Failure) failure = {};
-        g_autofree char *unit = NULL;
+        g_auto(Sender) sender = {};
         char path[JOB_PATH_MAX];
         bool is_new;
         Job *job;
         int r;
 
-        r = read_requester(message, &request->uid, &unit);
+        r = sender_read(message, &sender);
         if (r < 0)
                 return bus_refuse_id(error, ERROR_ACCESS_DENIED, "The sender of the request has gone");
-        request->unit = unit;
+        request->uid = sender.uid;
+        request->unit = sender.unit;
 
         if (manager_apply(bus->manager, request, &job, &is_new, &failure) < 0)
                 return bus_refuse(error, &failure);
@@ -69,19 +49,17 @@ static int on_apply(Bus *bus, sd_bus_message *message, sd_bus_error *error) {
 }
 
 static int on_apply_version(Bus *bus, sd_bus_message *message, sd_bus_error *error) {
-        Request request;
+        g_auto(Request) request = {};
         bool unsafe;
         int r;
 
         r = request_read(message, &request, &unsafe, error);
-        if (r >= 0)
-                r = request_check(&request, unsafe, error);
         return r < 0 ? r : apply(bus, message, &request, error);
 }
 
 static int choose_apply_version(Bus *bus, sd_bus_message *message, const char **ret_action, const char **ret_version,
                                 sd_bus_error *error) {
-        Request request;
+        g_auto(Request) request = {};
         Version version;
         bool unsafe;
         int r;
@@ -103,13 +81,11 @@ static int on_plan(Bus *bus, sd_bus_message *message, sd_bus_error *error) {
         g_auto(Failure) failure = {};
         g_auto(Plan) plan = {};
         sd_bus_message *reply = NULL;
-        Request request;
+        g_auto(Request) request = {};
         bool unsafe;
         int r;
 
         r = request_read(message, &request, &unsafe, error);
-        if (r >= 0)
-                r = request_check(&request, unsafe, error);
         if (r < 0)
                 return r;
         if (manager_plan(bus->manager, &request, &plan, &failure) < 0)
@@ -285,6 +261,26 @@ static int on_import_image(Bus *bus, sd_bus_message *message, sd_bus_error *erro
         return sd_bus_reply_method_return(message, "s", version);
 }
 
+static int on_list_guests(Bus *bus, sd_bus_message *message, sd_bus_error *error) {
+        g_auto(ActivityVerdict) verdict = {};
+        sd_bus_message *reply = NULL;
+        const GuestFacts *const *guests;
+        size_t n;
+        int r;
+
+        manager_activity(bus->manager, &verdict);
+        guests = manager_guests(bus->manager, &n);
+
+        r = sd_bus_message_new_method_return(message, &reply);
+        if (r >= 0)
+                r = sd_bus_message_open_container(reply, 'a', "a{sv}");
+        for (size_t i = 0; r >= 0 && i < n && i < verdict.n_guests; i++)
+                r = describe_guest(reply, guests[i], &verdict.guests[i]);
+        if (r >= 0)
+                r = sd_bus_message_close_container(reply);
+        return reply_with(reply, r);
+}
+
 static int on_describe_config(Bus *bus, sd_bus_message *message, sd_bus_error *error) {
         const Config *config = manager_config(bus->manager);
         sd_bus_message *reply = NULL;
@@ -334,11 +330,11 @@ const Method manager_methods[] = {
         { BUS_INTERFACE, "ListJobs", on_list_jobs, NULL, NULL },
         { BUS_INTERFACE, "GetJob", on_get_job, NULL, NULL },
         { BUS_INTERFACE, "GetHistory", on_get_history, NULL, NULL },
-        { BUS_INTERFACE, "Hold", on_not_supported, ACTION_HOLD, NULL },
-        { BUS_INTERFACE, "BeginBuild", on_not_supported, ACTION_HOLD, NULL },
-        { BUS_INTERFACE, "EndBuild", on_not_supported, ACTION_HOLD, NULL },
-        { BUS_INTERFACE, "ListHolds", on_not_supported, ACTION_INSPECT_GUESTS, NULL },
-        { BUS_INTERFACE, "ListGuests", on_not_supported, ACTION_INSPECT_GUESTS, NULL },
+        { BUS_INTERFACE, "Hold", on_hold, ACTION_HOLD, NULL },
+        { BUS_INTERFACE, "BeginBuild", on_begin_build, ACTION_HOLD, NULL },
+        { BUS_INTERFACE, "EndBuild", on_end_build, ACTION_HOLD, NULL },
+        { BUS_INTERFACE, "ListHolds", on_list_holds, ACTION_INSPECT_GUESTS, NULL },
+        { BUS_INTERFACE, "ListGuests", on_list_guests, ACTION_INSPECT_GUESTS, NULL },
         { BUS_INTERFACE, "ImportImage", on_import_image, ACTION_MANAGE_IMAGES, NULL },
         { BUS_INTERFACE, "SetDesiredVersion", on_not_supported, ACTION_SET_DESIRED, NULL },
         { BUS_INTERFACE, "Diagnose", on_not_supported, NULL, NULL },
