@@ -160,12 +160,17 @@ static int run_vm_create(const Request *q) {
                 return r;
         if (vm.n_vcpus > 1024)
                 return usage(q->out, "'%s' are too many vCPUs", q->args[2]);
-        if (q->args[2] && q->args[3]) {
+        if (q->args[2] && q->args[3] && strcmp(q->args[3], "-") != 0) {
                 r = check_name(q->args[3], q->out);
                 if (r != 0)
                         return r;
                 if (g_strlcpy(vm.name, q->args[3], sizeof(vm.name)) >= sizeof(vm.name) || strchr(vm.name, '/'))
                         return usage(q->out, "'%s' is no name of a VM", q->args[3]);
+        }
+        if (q->args[2] && q->args[3] && q->args[4]) {
+                r = parse_id(q->args[4], "TID", &vm.tid, q->out);
+                if (r != 0)
+                        return r;
         }
         return answer(model_vm_create(q->host->model, q->now, &vm, &text), &text, q->out);
 }
@@ -186,6 +191,21 @@ static int run_vm_destroy(const Request *q) {
 
         r = parse_vm(q->args, &pid, &fd, q->out);
         return r != 0 ? r : answer(model_vm_destroy(q->host->model, q->now, pid, fd, &text), &text, q->out);
+}
+
+#define BURST_MAX 50000U
+
+static int run_vm_burst(const Request *q) {
+        g_autofree char *text = NULL;
+        unsigned n;
+        int r;
+
+        r = parse_id(q->args[0], "number of VMs", &n, q->out);
+        if (r != 0)
+                return r;
+        if (n > BURST_MAX)
+                return usage(q->out, "'%s' are too many VMs", q->args[0]);
+        return answer(model_vm_burst(q->host->model, q->now, n, &text), &text, q->out);
 }
 
 static int run_reboot(const Request *q) {
@@ -212,9 +232,10 @@ static const Command commands[] = {
         { "td", "add", 2, 2, run_td_add, "td add NAME DATA" },
         { "td", "finalize", 1, 1, run_td_finalize, "td finalize NAME" },
         { "td", "destroy", 1, 1, run_td_destroy, "td destroy NAME" },
-        { "vm", "create", 2, 4, run_vm_create, "vm create PID FD [VCPUS [NAME]]" },
+        { "vm", "create", 2, 5, run_vm_create, "vm create PID FD [VCPUS [NAME [TID]]]" },
         { "vm", "run", 2, 2, run_vm_run, "vm run PID FD" },
         { "vm", "destroy", 2, 2, run_vm_destroy, "vm destroy PID FD" },
+        { "vm", "burst", 1, 1, run_vm_burst, "vm burst N" },
         { "reboot", NULL, 0, 0, run_reboot, "reboot" },
         { "tds", NULL, 0, 0, run_tds, "tds" },
         { "log", NULL, 0, 0, run_log, "log" },

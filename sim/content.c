@@ -116,7 +116,7 @@ static int show_vm(const Model *m, const Node *node, GString *out) {
         if (node->id == NODE_VM_EXITS)
                 g_string_append_printf(out, "%" PRIu64 "\n", vm->exits);
         else
-                g_string_append_printf(out, "%u\n", vm->runs > 0 ? vm->pid + 1 + node->vcpu : 0);
+                g_string_append_printf(out, "%u\n", vm->runs > 0 ? MAX(vm->pid, vm->tid) + 1 + node->vcpu : 0);
         return 0;
 }
 
@@ -155,13 +155,18 @@ static const Vm *first_vm_of(const Model *m, unsigned pid) {
 #define TICKS_PER_SEC 100U
 
 /* proc(5): comm is the second field, guest_time in clock ticks the 43rd, start time the 22nd. */
-static void show_stat(const Vm *vm, GString *out) {
-        uint64_t start = vm->since / (USEC_PER_SEC / TICKS_PER_SEC);
+static void show_stat(const Model *m, const Vm *vm, unsigned tid, GString *out) {
+        uint64_t start = vm->process_since / (USEC_PER_SEC / TICKS_PER_SEC), runs = model_process_runs(m, vm->pid);
 
-        g_string_append_printf(out, "%u (qemu-system-x86) S 1 %u %u 0 -1 4194624 ", vm->pid, vm->pid, vm->pid);
-        g_string_append_printf(out, "0 0 0 0 %u 0 0 0 20 0 %u 0 %" PRIu64 " ", vm->runs, vm->n_vcpus + 1, start);
-        g_string_append_printf(out, "0 0 18446744073709551615 1 1 0 0 0 0 0 0 0 0 0 0 17 0 0 0 0 %u 0 "
-                               "0 0 0 0 0 0 0 0\n", vm->runs);
+        g_string_append_printf(out, "%u (qemu-system-x86) S 1 %u %u 0 -1 4194624 ", tid, vm->pid, vm->pid);
+        g_string_append_printf(out, "0 0 0 0 %" PRIu64 " 0 0 0 20 0 %u 0 %" PRIu64 " ", runs, vm->n_vcpus + 1, start);
+        g_string_append_printf(out, "0 0 18446744073709551615 1 1 0 0 0 0 0 0 0 0 0 0 17 0 0 0 0 %" PRIu64 " 0 "
+                               "0 0 0 0 0 0 0 0\n", runs);
+}
+
+static void show_status(const Vm *vm, unsigned tid, GString *out) {
+        g_string_append_printf(out, "Name:\tqemu-system-x86\nUmask:\t0022\nState:\tS (sleeping)\nTgid:\t%u\nNgid:\t0\n"
+                               "Pid:\t%u\nPPid:\t1\n", vm->pid, tid);
 }
 
 static void show_cgroup(const Vm *vm, GString *out) {
@@ -178,7 +183,9 @@ static int show_process(const Model *m, const Node *node, GString *out) {
         if (!vm)
                 return -ESRCH;
         if (node->id == NODE_PROC_STAT)
-                show_stat(vm, out);
+                show_stat(m, vm, node->tid, out);
+        else if (node->id == NODE_PROC_STATUS)
+                show_status(vm, node->tid, out);
         else if (node->id == NODE_PROC_CGROUP)
                 show_cgroup(vm, out);
         else
@@ -259,6 +266,7 @@ static int show_kvm(const Model *m, const Node *node, GString *out) {
         case NODE_VCPU_PID:
                 return show_vm(m, node, out);
         case NODE_PROC_STAT:
+        case NODE_PROC_STATUS:
         case NODE_PROC_COMM:
         case NODE_PROC_CGROUP:
                 return show_process(m, node, out);

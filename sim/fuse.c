@@ -65,6 +65,17 @@ static int get_node(Host *host, const char *path, const Node **ret) {
         return 0;
 }
 
+/* The model's time is monotonic, that of files is people's. */
+static uint64_t realtime_ahead;
+
+static struct timespec time_of(const Node *node) {
+        uint64_t made = node->since + realtime_ahead;
+
+        if (node->since == 0)
+                return (struct timespec) {};
+        return (struct timespec) { (time_t) (made / USEC_PER_SEC), (long) (made % USEC_PER_SEC * 1000) };
+}
+
 static bool in_sysfs(const char *path) {
         return g_str_has_prefix(path, "/sys/");
 }
@@ -77,7 +88,8 @@ static int sim_getattr(const char *path, struct stat *st, struct fuse_file_info 
         host = enter();
         r = get_node(host, path, &node);
         if (r >= 0) {
-                *st = (struct stat) { .st_mode = node->mode, .st_nlink = 1 };
+                *st = (struct stat) { .st_mode = node->mode, .st_nlink = 1, .st_ino = node->ino };
+                st->st_ctim = st->st_mtim = st->st_atim = time_of(node);
                 if (S_ISDIR(node->mode))
                         st->st_nlink = 2 + node->n_folders;
                 if (node->target)
@@ -119,8 +131,10 @@ static int sim_readdir(const char *path, void *buffer, fuse_fill_dir_t fill, off
                 fill(buffer, "..", NULL, 0, 0);
                 for (unsigned i = 0; i < node->children->len; i++) {
                         const Node *child = node->children->pdata[i];
-                        struct stat st = { .st_mode = child->mode };
+                        struct stat st = { .st_mode = child->mode, .st_ino = child->ino };
 
+                        if (child->hidden)
+                                continue;
                         fill(buffer, strrchr(child->path, '/') + 1, &st, 0, 0);
                 }
         }
@@ -299,6 +313,7 @@ static void *sim_init(struct fuse_conn_info *conn, struct fuse_config *config) {
         config->negative_timeout = 0;
         config->direct_io = 1;
         config->hard_remove = 1;
+        config->use_ino = 1;
         return fuse_get_context()->private_data;
 }
 
@@ -352,6 +367,7 @@ int host_serve(Host *host, const char *mount_point) {
         if (!fuse)
                 return -EIO;
 
+        realtime_ahead = (uint64_t) g_get_real_time() - host_now();
         host->open_files = g_hash_table_new_full(NULL, NULL, (GDestroyNotify) open_file_free, NULL);
         r = loop(fuse, mount_point);
         fuse_destroy(fuse);

@@ -68,6 +68,8 @@ typedef struct Knobs {
         uint32_t program_ms;
         uint32_t critical_ms;
 
+        uint32_t uevents_queue;
+
         char boot_id[40];
         int32_t misc_tdx;
         uint32_t misc_capacity;

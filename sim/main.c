@@ -44,7 +44,8 @@ static const char help_text[] =
         "  set KEY=VALUE...     all or nothing; exit status 64 for a bad one\n"
         "  upload FILE          as another process would; returns when it is handed over\n"
         "  td begin NAME PID | add NAME DATA | finalize NAME | destroy NAME\n"
-        "  vm create PID FD [VCPUS [NAME]] | run PID FD | destroy PID FD\n"
+        "  vm create PID FD [VCPUS [NAME [TID]]] | run PID FD | destroy PID FD\n"
+        "  vm burst N           makes and destroys N VMs\n"
         "  reboot               back to the module and the updates of the start; no guests\n"
         "  tds                  a line each: name, pid, phase, corrupted\n"
         "  log                  what happened, a line each, oldest first\n"
@@ -134,12 +135,14 @@ static void inspect(void *userdata, const uint8_t *data, size_t size, SimImage *
                 ret->known = releases_lookup(host->releases, ret->hash, &ret->version);
 }
 
-static void emit(void *userdata, const char *action, const char *devpath, const char *subsystem,
-                 const char *const *fields) {
+static int emit(void *userdata, const char *action, const char *devpath, const char *subsystem,
+                const char *const *fields) {
         Host *host = userdata;
 
-        if (host->uevents)
-                uevent_send(host->uevents, action, devpath, subsystem, fields);
+        if (!host->uevents)
+                return 0;
+        uevent_sender_set_max(host->uevents, model_knobs(host->model)->uevents_queue);
+        return uevent_send(host->uevents, action, devpath, subsystem, fields);
 }
 
 static int run(Host *host, const Options *o) {

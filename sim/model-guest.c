@@ -6,7 +6,7 @@
 
 #include "sim/model-internal.h"
 
-/* TDs as the module sees them, VMs as KVM reports them. A test says what belongs together. */
+/* TDs as the module sees them. Which VM they belong to a test says. */
 
 void td_free(Td *td) {
         g_free(td->name);
@@ -88,28 +88,18 @@ unsigned model_n_tds(const Model *m) {
         return m->tds->len;
 }
 
-static int refuse(char **ret_text, int error, const char *format, ...) __attribute__((format(printf, 3, 4)));
-static int refuse(char **ret_text, int error, const char *format, ...) {
-        va_list ap;
-
-        va_start(ap, format);
-        *ret_text = g_strdup_vprintf(format, ap);
-        va_end(ap);
-        return -error;
-}
-
 int model_td_begin(Model *m, uint64_t now, const char *name, unsigned pid, char **ret_text) {
         Td *td;
 
         model_advance(m, now);
         if (!m->knobs.kvm || m->knobs.kvm_intel_tdx != KVM_TDX_YES || !m->knobs.cpu_tdx)
-                return refuse(ret_text, EOPNOTSUPP, "KVM builds no TDs here");
+                return model_refuse(ret_text, EOPNOTSUPP, "KVM builds no TDs here");
         if (m->knobs.lost)
-                return refuse(ret_text, ENXIO, "there is no TDX module");
+                return model_refuse(ret_text, ENXIO, "there is no TDX module");
         if (find(m, name))
-                return refuse(ret_text, EEXIST, "there is a TD '%s' already", name);
+                return model_refuse(ret_text, EEXIST, "there is a TD '%s' already", name);
         if (m->tds->len >= m->knobs.misc_capacity)
-                return refuse(ret_text, ENOSPC, "no key id is left (misc-capacity)");
+                return model_refuse(ret_text, ENOSPC, "no key id is left (misc-capacity)");
 
         td = g_new0(Td, 1);
         td->name = g_strdup(name);
@@ -126,9 +116,9 @@ static int find_building(Model *m, const char *name, Td **ret, char **ret_text) 
         Td *td = find(m, name);
 
         if (!td)
-                return refuse(ret_text, ENOENT, "there is no TD '%s'", name);
+                return model_refuse(ret_text, ENOENT, "there is no TD '%s'", name);
         if (td->phase != TD_BUILDING)
-                return refuse(ret_text, EINVAL, "TD '%s' is not in its build", name);
+                return model_refuse(ret_text, EINVAL, "TD '%s' is not in its build", name);
         *ret = td;
         return 0;
 }
@@ -167,7 +157,7 @@ int model_td_destroy(Model *m, uint64_t now, const char *name, char **ret_text) 
         model_advance(m, now);
         td = find(m, name);
         if (!td)
-                return refuse(ret_text, ENOENT, "there is no TD '%s'", name);
+                return model_refuse(ret_text, ENOENT, "there is no TD '%s'", name);
 
         model_note(m, now, "td destroy %s %u", td->name, td->pid);
         g_ptr_array_remove(m->tds, td);
@@ -187,86 +177,4 @@ void model_td_list(const Model *m, GString *out) {
                 g_string_append_printf(out, "%s %u %s %s\n", td->name, td->pid, phases[td->phase],
                                        td->corrupted ? "yes" : "no");
         }
-}
-
-const GPtrArray *model_vms(const Model *m) {
-        return m->vms;
-}
-
-static Vm *find_vm(const Model *m, unsigned pid, unsigned fd) {
-        for (unsigned i = 0; i < m->vms->len; i++) {
-                Vm *vm = m->vms->pdata[i];
-
-                if (vm->pid == pid && vm->fd == fd)
-                        return vm;
-        }
-        return NULL;
-}
-
-const Vm *model_vm_find(const Model *m, unsigned pid, unsigned fd) {
-        return find_vm(m, pid, fd);
-}
-
-/* kvm_uevent_notify_change(). */
-static void emit_vm(Model *m, const Vm *vm, const char *event, unsigned count) {
-        g_autofree char *created_field = g_strdup_printf("CREATED=%" PRIu64, m->vms_created);
-        g_autofree char *count_field = g_strdup_printf("COUNT=%u", count);
-        g_autofree char *event_field = g_strdup_printf("EVENT=%s", event);
-        g_autofree char *pid_field = g_strdup_printf("PID=%u", vm->pid);
-        g_autofree char *path_field = g_strdup_printf("STATS_PATH=/kvm/%u-%u", vm->pid, vm->fd);
-
-        model_emit(m, "change", "/devices/virtual/misc/kvm", "misc",
-                   (const char *const[]) { created_field, count_field, event_field, pid_field, path_field,
-                                           "MAJOR=10", "MINOR=232", "DEVNAME=kvm", NULL });
-}
-
-int model_vm_create(Model *m, uint64_t now, const Vm *vm, char **ret_text) {
-        Vm *copy;
-
-        model_advance(m, now);
-        if (!m->knobs.kvm)
-                return refuse(ret_text, ENODEV, "KVM is not loaded");
-        if (find_vm(m, vm->pid, vm->fd))
-                return refuse(ret_text, EEXIST, "there is a VM %u-%u already", vm->pid, vm->fd);
-
-        copy = g_memdup2(vm, sizeof(*vm));
-        copy->since = now;
-        g_ptr_array_add(m->vms, copy);
-        m->vms_created++;
-        m->generation++;
-        model_note(m, now, "vm create %u-%u", vm->pid, vm->fd);
-        emit_vm(m, vm, "create", m->vms->len);
-        return 0;
-}
-
-int model_vm_run(Model *m, uint64_t now, unsigned pid, unsigned fd, char **ret_text) {
-        Vm *vm;
-
-        model_advance(m, now);
-        vm = find_vm(m, pid, fd);
-        if (!vm)
-                return refuse(ret_text, ENOENT, "there is no VM %u-%u", pid, fd);
-        if (vm->n_vcpus == 0)
-                return refuse(ret_text, EINVAL, "VM %u-%u has no vCPU", pid, fd);
-
-        if (vm->runs == 0)
-                model_note(m, now, "vm run %u-%u", pid, fd);
-        vm->runs++;
-        vm->exits += 100;
-        return 0;
-}
-
-int model_vm_destroy(Model *m, uint64_t now, unsigned pid, unsigned fd, char **ret_text) {
-        Vm *vm;
-
-        model_advance(m, now);
-        vm = find_vm(m, pid, fd);
-        if (!vm)
-                return refuse(ret_text, ENOENT, "there is no VM %u-%u", pid, fd);
-
-        model_note(m, now, "vm destroy %u-%u", pid, fd);
-        emit_vm(m, vm, "destroy", m->vms->len - 1);
-        m->generation++;
-        g_ptr_array_remove(m->vms, vm);
-        return 0;
 }

@@ -49,6 +49,7 @@ struct Model {
         Version bios_module;
         uint32_t bios_remaining;
         unsigned generation;
+        uint64_t now;           /* of the last call */
 
         Loader loader;
         GByteArray *data;
@@ -66,11 +67,13 @@ struct Model {
         unsigned aborts;
         unsigned corrupted;
         unsigned hardware_reads;
+        unsigned uevents_dropped;
         uint64_t seqnum;
         GString *log;
 };
 
 void model_note(Model *m, uint64_t when, const char *format, ...) __attribute__((format(printf, 3, 4)));
+int model_refuse(char **ret_text, int error, const char *format, ...) __attribute__((format(printf, 3, 4)));
 void model_emit(Model *m, const char *action, const char *devpath, const char *subsystem, const char *const *fields);
 
 /* model-run.c */

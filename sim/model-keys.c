@@ -18,6 +18,7 @@ static const Counter counters[] = {
         { "aborts", offsetof(Model, aborts) },
         { "corrupted", offsetof(Model, corrupted) },
         { "hw-reads", offsetof(Model, hardware_reads) },
+        { "uevents-dropped", offsetof(Model, uevents_dropped) },
 };
 
 static unsigned counter_value(const Model *m, const Counter *c) {

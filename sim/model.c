@@ -20,8 +20,19 @@ void model_note(Model *m, uint64_t when, const char *format, ...) {
 }
 
 void model_emit(Model *m, const char *action, const char *devpath, const char *subsystem, const char *const *fields) {
-        if (m->ops.uevent)
-                m->ops.uevent(m->ops.userdata, action, devpath, subsystem, fields);
+        if (!m->ops.uevent || m->ops.uevent(m->ops.userdata, action, devpath, subsystem, fields) >= 0)
+                return;
+        m->uevents_dropped++;
+        model_note(m, m->now, "uevent dropped %s@%s", action, devpath);
+}
+
+int model_refuse(char **ret_text, int error, const char *format, ...) {
+        va_list ap;
+
+        va_start(ap, format);
+        *ret_text = g_strdup_vprintf(format, ap);
+        va_end(ap);
+        return -error;
 }
 
 Model *model_new(const ModelOps *ops, uint64_t now) {
@@ -51,6 +62,7 @@ Model *model_free(Model *m) {
 }
 
 void model_advance(Model *m, uint64_t now) {
+        m->now = now;
         run_advance(m, now);
 }
 

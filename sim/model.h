@@ -21,9 +21,9 @@ typedef struct Model Model;
 typedef struct ModelOps {
         /* Fills in everything, the version too. */
         void (*inspect)(void *userdata, const uint8_t *data, size_t size, SimImage *ret);
-        /* @fields: "KEY=value" after ACTION, DEVPATH and SUBSYSTEM; NULL-terminated. */
-        void (*uevent)(void *userdata, const char *action, const char *devpath, const char *subsystem,
-                       const char *const *fields);
+        /* @fields: "KEY=value" after ACTION, DEVPATH and SUBSYSTEM; NULL-terminated. 0, or -ENOBUFS: it had to be dropped. */
+        int (*uevent)(void *userdata, const char *action, const char *devpath, const char *subsystem,
+                      const char *const *fields);
         void *userdata;
 } ModelOps;
 
@@ -73,12 +73,16 @@ typedef enum TdPhase {
 } TdPhase;
 
 typedef struct Vm {
-        unsigned pid;
+        unsigned pid;           /* of the VMM's process */
+        unsigned tid;           /* of its thread that makes it; 0: the first one */
         unsigned fd;
         unsigned n_vcpus;
         char name[64];          /* what its cgroup calls it, or "" */
         uint64_t since;
+        uint64_t process_since;
+        uint64_t serial;        /* no two have the same */
         unsigned runs;          /* times it was seen to run */
+        unsigned past_runs;     /* of VMs that its process had before */
         uint64_t exits;
 } Vm;
 
@@ -93,6 +97,8 @@ unsigned model_n_tds(const Model *m);
 int model_vm_create(Model *m, uint64_t now, const Vm *vm, char **ret_text);
 int model_vm_run(Model *m, uint64_t now, unsigned pid, unsigned fd, char **ret_text);
 int model_vm_destroy(Model *m, uint64_t now, unsigned pid, unsigned fd, char **ret_text);
+int model_vm_burst(Model *m, uint64_t now, unsigned n, char **ret_text);  /* made and destroyed */
+uint64_t model_process_runs(const Model *m, unsigned pid);
 const GPtrArray *model_vms(const Model *m);
 const Vm *model_vm_find(const Model *m, unsigned pid, unsigned fd);
 

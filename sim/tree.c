@@ -37,6 +37,15 @@ Tree *tree_free(Tree *tree) {
         return NULL;
 }
 
+/* FNV-1a. The same path has the same number, unless it is mixed with something else. */
+static uint64_t number_of(const char *path, uint64_t mix) {
+        uint64_t hash = 0xcbf29ce484222325 ^ mix;
+
+        for (const char *p = path; *p; p++)
+                hash = (hash ^ (uint8_t) *p) * 0x100000001b3;
+        return MAX(hash, 1);
+}
+
 /* Adds a node and the folders above it. */
 static Node *add(Tree *tree, const char *path, mode_t mode, NodeId id) {
         g_autofree char *parent_path = NULL;
@@ -50,6 +59,7 @@ static Node *add(Tree *tree, const char *path, mode_t mode, NodeId id) {
         node->path = g_strdup(path);
         node->mode = mode;
         node->id = id;
+        node->ino = number_of(path, 0);
         if (S_ISDIR(mode))
                 node->children = g_ptr_array_new();
         g_hash_table_insert(tree->nodes, node->path, node);
@@ -110,42 +120,68 @@ static void add_cpus(Tree *tree, const Model *m) {
         }
 }
 
-static void add_vm(Tree *tree, const Vm *vm) {
-        g_autofree char *dir = g_strdup_printf("/kvm/%u-%u", vm->pid, vm->fd);
-        g_autofree char *exits = g_strdup_printf("%s/exits", dir);
-        Node *node;
+static Node *add_to_vm(Tree *tree, const Vm *vm, const char *path, mode_t mode, NodeId id) {
+        Node *node = add(tree, path, mode, id);
 
-        add(tree, dir, S_IFDIR | 0755, NODE_DIR);
-        node = add(tree, exits, S_IFREG | 0644, NODE_VM_EXITS);
         node->pid = vm->pid;
         node->fd = vm->fd;
+        /* debugfs gives each a new number, and the time of its making. */
+        node->ino = number_of(path, vm->serial);
+        node->since = vm->since;
+        return node;
+}
+
+static void add_vm(Tree *tree, const Vm *vm) {
+        g_autofree char *dir = g_strdup_printf("/kvm/%u-%u", vm->tid, vm->fd);
+        g_autofree char *exits = g_strdup_printf("%s/exits", dir);
+
+        add_to_vm(tree, vm, dir, S_IFDIR | 0755, NODE_DIR);
+        add_to_vm(tree, vm, exits, S_IFREG | 0644, NODE_VM_EXITS);
 
         for (unsigned i = 0; i < vm->n_vcpus; i++) {
-                g_autofree char *pid = g_strdup_printf("%s/vcpu%u/pid", dir, i);
+                g_autofree char *vcpu = g_strdup_printf("%s/vcpu%u", dir, i), *pid = g_strdup_printf("%s/pid", vcpu);
 
-                node = add(tree, pid, S_IFREG | 0444, NODE_VCPU_PID);
-                node->pid = vm->pid;
-                node->fd = vm->fd;
-                node->vcpu = i;
+                add_to_vm(tree, vm, vcpu, S_IFDIR | 0755, NODE_DIR);
+                add_to_vm(tree, vm, pid, S_IFREG | 0444, NODE_VCPU_PID)->vcpu = i;
         }
 }
 
-/* Its VMM's process. */
-static void add_process(Tree *tree, unsigned pid) {
+/* What /proc has of a thread; the first one's is its process's. */
+static void add_thread(Tree *tree, const char *dir, const Vm *vm, unsigned tid) {
         static const struct {
                 const char *name;
                 NodeId id;
         } files[] = {
                 { "stat", NODE_PROC_STAT },
+                { "status", NODE_PROC_STATUS },
                 { "comm", NODE_PROC_COMM },
                 { "cgroup", NODE_PROC_CGROUP },
         };
 
         for (size_t i = 0; i < G_N_ELEMENTS(files); i++) {
-                g_autofree char *path = g_strdup_printf("/proc/%u/%s", pid, files[i].name);
+                g_autofree char *path = g_strdup_printf("%s/%s", dir, files[i].name);
+                Node *node = add(tree, path, S_IFREG | 0444, files[i].id);
 
-                add(tree, path, S_IFREG | 0444, files[i].id)->pid = pid;
+                node->pid = vm->pid;
+                node->tid = tid;
         }
+}
+
+/* The VMM's process, the thread that made the VM, and the descriptor. */
+static void add_process(Tree *tree, const Vm *vm) {
+        g_autofree char *process = g_strdup_printf("/proc/%u", vm->pid), *thread = g_strdup_printf("/proc/%u", vm->tid);
+        g_autofree char *task = g_strdup_printf("%s/task/%u", process, vm->tid), *first = g_strdup_printf("%s/task/%u", process, vm->pid);
+        g_autofree char *fd = g_strdup_printf("%s/fd/%u", process, vm->fd);
+
+        add_thread(tree, process, vm, vm->pid);
+        add_thread(tree, first, vm, vm->pid);
+        if (vm->tid != vm->pid) {
+                add_thread(tree, thread, vm, vm->tid);
+                add_thread(tree, task, vm, vm->tid);
+                /* proc(5): threads can be visited, but are not listed. */
+                ((Node *) g_hash_table_lookup(tree->nodes, thread))->hidden = true;
+        }
+        add_link(tree, fd, "anon_inode:kvm-vm");
 }
 
 static void add_kvm(Tree *tree, const Model *m) {
@@ -168,7 +204,7 @@ static void add_kvm(Tree *tree, const Model *m) {
                 const Vm *vm = vms->pdata[i];
 
                 add_vm(tree, vm);
-                add_process(tree, vm->pid);
+                add_process(tree, vm);
         }
 }
 

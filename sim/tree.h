@@ -33,6 +33,7 @@ typedef enum NodeId {
         NODE_VM_EXITS,
         NODE_VCPU_PID,
         NODE_PROC_STAT,
+        NODE_PROC_STATUS,
         NODE_PROC_COMM,
         NODE_PROC_CGROUP,
 } NodeId;
@@ -44,6 +45,10 @@ typedef struct Node {
         const char *target;     /* of a link */
         unsigned cpu, vcpu;
         unsigned pid, fd;       /* of a VM */
+        unsigned tid;           /* of a process's thread */
+        uint64_t ino;
+        uint64_t since;         /* monotonic usec when it was made, 0: with the mount */
+        bool hidden;            /* found by its name only, as threads in /proc are */
         GPtrArray *children;    /* of a directory: borrowed nodes */
         unsigned n_folders;     /* among them */
 } Node;

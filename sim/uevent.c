@@ -23,6 +23,7 @@ struct UeventSender {
         pthread_mutex_t lock;
         pthread_cond_t wake;
         GQueue waiting;         /* of GBytes */
+        unsigned max;           /* of them */
         bool stop;
 };
 
@@ -135,8 +136,14 @@ static void append(GByteArray *message, const char *format, ...) {
 }
 
 /* kobject_uevent_env(): the header, the three keys, the event's own, the number. */
-void uevent_send(UeventSender *s, const char *action, const char *devpath, const char *subsystem,
-                 const char *const *fields) {
+void uevent_sender_set_max(UeventSender *s, unsigned max) {
+        pthread_mutex_lock(&s->lock);
+        s->max = max;
+        pthread_mutex_unlock(&s->lock);
+}
+
+int uevent_send(UeventSender *s, const char *action, const char *devpath, const char *subsystem,
+                const char *const *fields) {
         g_autoptr(GByteArray) array = g_byte_array_new();
         g_autoptr(GBytes) message = NULL;
         int r = -EAGAIN;
@@ -154,10 +161,13 @@ void uevent_send(UeventSender *s, const char *action, const char *devpath, const
 
         if (g_queue_is_empty(&s->waiting))
                 r = try_send(s, message);
-        if (r == -EAGAIN) {
+        if (r == -EAGAIN && g_queue_get_length(&s->waiting) >= s->max)
+                r = -ENOBUFS;
+        else if (r == -EAGAIN) {
                 g_queue_push_tail(&s->waiting, g_bytes_ref(message));
                 pthread_cond_signal(&s->wake);
         } else if (r < 0 && r != -ENOENT && r != -ECONNREFUSED)
                 log_warning(r, "Cannot send an uevent to %s, ignoring: %s", s->address.sun_path, strerror(-r));
         pthread_mutex_unlock(&s->lock);
+        return r == -ENOBUFS ? -ENOBUFS : 0;
 }

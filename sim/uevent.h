@@ -11,6 +11,12 @@ typedef struct UeventSender UeventSender;
 int uevent_sender_new(const char *path, UeventSender **ret);
 UeventSender *uevent_sender_free(UeventSender *sender);
 
-/* @fields: "KEY=value", NULL-terminated; ACTION, DEVPATH, SUBSYSTEM and SEQNUM come by themselves. */
-void uevent_send(UeventSender *sender, const char *action, const char *devpath, const char *subsystem,
-                 const char *const *fields);
+/* At most @max messages wait for room in the receiver's queue; more are dropped. */
+void uevent_sender_set_max(UeventSender *sender, unsigned max);
+
+/*
+ * @fields: "KEY=value", NULL-terminated; ACTION, DEVPATH, SUBSYSTEM and SEQNUM come by themselves. 0, or -ENOBUFS if
+ * it had to be dropped, as the kernel says it to the receiver.
+ */
+int uevent_send(UeventSender *sender, const char *action, const char *devpath, const char *subsystem,
+                const char *const *fields);

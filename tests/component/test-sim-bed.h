@@ -4,6 +4,7 @@
 
 /* One model with a clock of its own, for the tests of it. */
 #include <errno.h>
+#include <limits.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -55,6 +56,7 @@ typedef struct Bed {
         Model *m;
         uint64_t now;
         GString *uevents;
+        unsigned room;          /* for so many more uevents */
 } Bed;
 
 static inline void inspect(void *userdata, const uint8_t *data, size_t size, SimImage *ret) {
@@ -62,20 +64,25 @@ static inline void inspect(void *userdata, const uint8_t *data, size_t size, Sim
         *ret = images[data[0]];
 }
 
-static inline void uevent(void *userdata, const char *action, const char *devpath, const char *subsystem,
-                   const char *const *fields) {
+static inline int uevent(void *userdata, const char *action, const char *devpath, const char *subsystem,
+                         const char *const *fields) {
         Bed *b = userdata;
 
+        if (b->room == 0)
+                return -ENOBUFS;
+        b->room--;
         g_string_append_printf(b->uevents, "%s@%s %s", action, devpath, subsystem);
         for (const char *const *f = fields; *f; f++)
                 g_string_append_printf(b->uevents, " %s", *f);
         g_string_append_c(b->uevents, '\n');
+        return 0;
 }
 
 static inline int setup(void **state) {
         Bed *b = g_new0(Bed, 1);
 
         b->now = START;
+        b->room = UINT_MAX;
         b->uevents = g_string_new(NULL);
         b->m = model_new(&(ModelOps) { .inspect = inspect, .uevent = uevent, .userdata = b }, b->now);
         *state = b;

@@ -51,6 +51,77 @@ static void test_vm_events(void **state) {
         assert_null(model_vm_find(b->m, 12209, 4));
 }
 
+/* KVM's name has the thread that makes a VM, and no two VMs have the same. */
+static void test_vm_of_a_thread(void **state) {
+        g_autofree char *a = NULL, *e = NULL, *i = NULL;
+        Bed *b = *state;
+
+        assert_int_equal(model_vm_create(b->m, b->now, &(Vm) { .pid = 10, .tid = 17, .fd = 4, .n_vcpus = 1 }, &a), 0);
+        assert_non_null(strstr(b->uevents->str, "EVENT=create PID=17 STATS_PATH=/kvm/17-4 "));
+        assert_non_null(model_vm_find(b->m, 10, 4));
+        assert_int_equal(model_vm_create(b->m, b->now, &(Vm) { .pid = 17, .fd = 4, .n_vcpus = 1 }, &e), -EEXIST);
+        assert_int_equal(model_vm_create(b->m, b->now, &(Vm) { .pid = 10, .fd = 4, .n_vcpus = 1 }, &i), -EEXIST);
+        g_string_truncate(b->uevents, 0);
+        assert_int_equal(model_vm_destroy(b->m, b->now, 10, 4, &a), 0);
+        assert_non_null(strstr(b->uevents->str, "EVENT=destroy PID=17 STATS_PATH=/kvm/17-4 "));
+}
+
+/* What guests used stays with their process for as long as that lives, and so does its start. */
+static void test_process_of_vms(void **state) {
+        g_autofree char *text = NULL;
+        Bed *b = *state;
+
+        assert_int_equal(model_vm_create(b->m, b->now, &(Vm) { .pid = 10, .fd = 4, .n_vcpus = 1 }, &text), 0);
+        assert_int_equal(model_vm_run(b->m, b->now, 10, 4, &text), 0);
+        b->now += 5 * USEC_PER_SEC;
+        assert_int_equal(model_vm_create(b->m, b->now, &(Vm) { .pid = 10, .fd = 5, .n_vcpus = 1 }, &text), 0);
+        assert_int_equal(model_vm_run(b->m, b->now, 10, 5, &text), 0);
+        assert_int_equal(model_process_runs(b->m, 10), 2);
+        assert_int_equal(model_vm_destroy(b->m, b->now, 10, 4, &text), 0);
+        assert_int_equal(model_process_runs(b->m, 10), 2);
+        assert_int_equal(model_vm_find(b->m, 10, 5)->process_since, START);
+        assert_int_equal(model_vm_find(b->m, 10, 5)->since, b->now);
+        assert_int_equal(model_vm_destroy(b->m, b->now, 10, 5, &text), 0);
+        assert_int_equal(model_process_runs(b->m, 10), 0);
+}
+
+static unsigned count_lines(const char *text, const char *word) {
+        unsigned n = 0;
+
+        for (const char *p = strstr(text, word); p; p = strstr(p + 1, word))
+                n++;
+        return n;
+}
+
+static void test_burst(void **state) {
+        g_autofree char *text = NULL;
+        Bed *b = *state;
+
+        assert_int_equal(model_vm_burst(b->m, b->now, 100, &text), 0);
+        assert_int_equal(count_lines(b->uevents->str, "EVENT=create"), 100);
+        assert_int_equal(count_lines(b->uevents->str, "EVENT=destroy"), 100);
+        assert_non_null(strstr(b->uevents->str, "CREATED=100 COUNT=0 EVENT=destroy"));
+        assert_int_equal(model_vms(b->m)->len, 0);
+        set(b, "kvm=no");
+        assert_int_equal(model_vm_burst(b->m, b->now, 1, &text), -ENODEV);
+}
+
+/* What the receiver has no room for is gone, counted and in the log; KVM's own count goes on. */
+static void test_dropped_events(void **state) {
+        g_autofree char *text = NULL;
+        Bed *b = *state;
+
+        assert_key(b, "uevents-dropped", "0");
+        b->room = 3;
+        assert_int_equal(model_vm_burst(b->m, b->now, 5, &text), 0);
+        assert_key(b, "uevents-dropped", "7");
+        assert_int_equal(count_lines(model_log(b->m), "uevent dropped change@/devices/virtual/misc/kvm\n"), 7);
+        g_string_truncate(b->uevents, 0);
+        b->room = 1;
+        assert_int_equal(model_vm_burst(b->m, b->now, 1, &text), 0);
+        assert_non_null(strstr(b->uevents->str, "CREATED=6 COUNT=1 EVENT=create"));
+}
+
 static void test_device_events(void **state) {
         Bed *b = *state;
 
@@ -75,6 +146,7 @@ static void test_set_is_all_or_nothing(void **state) {
         static const char *const bad[] = {
                 "foo=1", "busy=x", "busy=-1", "busy=", "busy", "=1", "module=1.5", "world=D", "world=", "cpu=xyz",
                 "cpus-online=0-4", "cpus-online=", "cpus-present=3-1", "stuck=maybe", "status=idle", "uploads=0",
+                "uevents-dropped=0", "uevents-queue=",
                 "data-error=ENONSENSE", "read-error=sys", "read-error=sys/x:", "kvm-intel-tdx=yes", "misc-tdx=many",
                 "boot-id=1", "error=two words", "error-status=", "transfer-ms=99999999999", "mismatch=new",
         };
@@ -100,7 +172,7 @@ static void test_get_shows_what_was_set(void **state) {
                 "open-error=kvm/*/exits:EPERM", "read-delay-ms=5", "receive-ms=1", "prepare-ms=2", "transfer-ms=3",
                 "program-ms=4", "critical-ms=5", "misc-tdx=absent", "misc-tdx=7", "misc-tdx=auto", "misc-capacity=2",
                 "kvm-intel-tdx=absent", "kvm-intel-tdx=N", "kvm=no", "cpu-tdx=no", "tdx-host=no", "supported=no",
-                "bug=yes", "signer-check=no", "boot-id=01234567-89ab-4cde-8f01-23456789abcd",
+                "bug=yes", "signer-check=no", "uevents-queue=0", "boot-id=01234567-89ab-4cde-8f01-23456789abcd",
         };
         Bed *b = *state;
 
@@ -170,6 +242,10 @@ int main(void) {
         const struct CMUnitTest tests[] = {
                 TEST(test_td_list),
                 TEST(test_vm_events),
+                TEST(test_vm_of_a_thread),
+                TEST(test_process_of_vms),
+                TEST(test_burst),
+                TEST(test_dropped_events),
                 TEST(test_device_events),
                 TEST(test_set_is_all_or_nothing),
                 TEST(test_get_shows_what_was_set),

@@ -449,18 +449,81 @@ def test_slow_reads_hold_up_nothing_else(sim):
     assert sim.ctl("get", "hw-reads") == "2\n"
 
 
+def process_stat(sim, path):
+    fields = sim.read(path).rsplit(")", 1)[1].split()
+    assert len(fields) == 50  # proc(5): 52 fields, two of them before the bracket
+    return {"start": int(fields[22 - 3]), "guest": int(fields[43 - 3])}
+
+
 def test_process_of_a_vm(sim):
     sim.ctl("vm", "create", "4242", "11", "2", "web")
-    before = sim.read("proc/4242/stat").rsplit(")", 1)[1].split()
-    assert len(before) == 50  # proc(5): 52 fields, two of them before the bracket
+    before = process_stat(sim, "proc/4242/stat")
     sim.ctl("vm", "run", "4242", "11")
-    after = sim.read("proc/4242/stat").rsplit(")", 1)[1].split()
-    assert (before[43 - 3], after[43 - 3]) == ("0", "1")  # guest_time
-    assert before[22 - 3] == after[22 - 3] != "0"  # start time
+    after = process_stat(sim, "proc/4242/stat")
+    assert (before["guest"], after["guest"]) == (0, 1)
+    assert before["start"] == after["start"] != 0
     assert sim.read("proc/4242/comm") == "qemu-system-x86\n"
+    assert re.search(r"^Tgid:\t4242$", sim.read("proc/4242/status"), re.M)
     assert sim.read("proc/4242/cgroup") == "0::/machine.slice/machine-qemu\\x2d11\\x2dweb.scope\n"
+    assert os.readlink(sim.path("proc/4242/fd/11")) == "anon_inode:kvm-vm"
+    assert os.listdir(sim.path("proc/4242/task")) == ["4242"]
+    assert process_stat(sim, "proc/4242/task/4242/stat") == after
     sim.ctl("vm", "destroy", "4242", "11")
     assert not sim.path("proc/4242").exists()
+
+
+def test_vm_of_a_thread(sim):
+    sim.ctl("vm", "create", "4242", "11", "1", "-", "4250")
+    assert sorted(os.listdir(sim.path("kvm"))) == ["4250-11", "exits"]
+    # proc(5): a thread can be visited by its number, but is not listed.
+    assert "4242" in os.listdir(sim.path("proc"))
+    assert "4250" not in os.listdir(sim.path("proc"))
+    status = sim.read("proc/4250/status")
+    assert re.search(r"^Tgid:\t4242$", status, re.M) and re.search(r"^Pid:\t4250$", status, re.M)
+    assert sim.read("proc/4250/stat").startswith("4250 (")
+    assert sorted(os.listdir(sim.path("proc/4242/task"))) == ["4242", "4250"]
+    assert os.listdir(sim.path("proc/4242/fd")) == ["11"]
+    assert sim.read("proc/4250/cgroup") == "0::/system.slice/vmm-4242.service\n"
+    sim.ctl("vm", "run", "4242", "11")
+    assert sim.read("kvm/4250-11/vcpu0/pid") not in ("0\n", "4242\n", "4250\n")
+    sim.ctl("vm", "create", "4250", "11", expect=1)
+    sim.ctl("vm", "create", "1", "1", "1", "-", "x", expect=64)
+
+
+def test_time_and_number_of_a_vm(sim):
+    """debugfs: a folder has the time of its making, and a number that no other one had."""
+    before = time.time()
+    sim.ctl("vm", "create", "12", "4")
+    first = sim.path("kvm/12-4").stat()
+    assert before - 0.1 <= first.st_ctime <= time.time() + 0.1
+    assert first.st_ctime == first.st_mtime == sim.path("kvm/12-4").stat().st_ctime
+    assert first.st_nlink == 3  # itself, its name, vcpu0
+    sim.ctl("vm", "run", "12", "4")
+    assert sim.path("kvm/12-4").stat().st_ino == first.st_ino
+    assert {e.name: e.inode() for e in os.scandir(sim.path("kvm"))}["12-4"] == first.st_ino
+    sim.ctl("vm", "destroy", "12", "4")
+    sim.ctl("vm", "create", "12", "4")
+    assert sim.path("kvm/12-4").stat().st_ino != first.st_ino
+
+
+def test_thousands_of_vms(tmp_path, images):
+    with simulator(tmp_path, images, "--set=uevents-queue=10") as s:
+        started = time.monotonic()
+        with socket.socket(socket.AF_UNIX) as c:
+            c.connect(str(s.control))
+            c.sendall(b"vm\nburst\n20000\n\n")
+            assert c.makefile().read() == "ok\n"
+        for i in range(1, 4001):
+            with socket.socket(socket.AF_UNIX) as c:
+                c.connect(str(s.control))
+                c.sendall(f"vm\ncreate\n{i}\n4\n\n".encode())
+                assert c.makefile().read() == "ok\n"
+        assert len(os.listdir(s.path("kvm"))) == 4001
+        assert s.read("kvm/4000-4/vcpu0/pid") == "0\n"
+        assert s.read("proc/4000/comm") == "qemu-system-x86\n"
+        assert time.monotonic() - started < BOUND
+        s.ctl("vm", "burst", "50001", expect=64)
+        s.ctl("vm", "burst", "x", expect=64)
 
 
 def test_reboot(sim):
@@ -541,6 +604,20 @@ def test_uevents_of_a_slow_listener_arrive_in_order(events):
     for i in range(n):
         sim.ctl("vm", "create", "7", str(i))
     assert [receive(listener)[1]["STATS_PATH"] for _ in range(n)] == [f"/kvm/7-{i}" for i in range(n)]
+
+
+def test_uevents_without_room_are_dropped(events):
+    sim, listener = events
+    sim.ctl("set", "uevents-queue=0")
+    sim.ctl("vm", "burst", "2000")
+    dropped = int(sim.ctl("get", "uevents-dropped"))
+    assert 0 < dropped < 4000
+    assert sim.ctl("log").count("uevent dropped change@/devices/virtual/misc/kvm\n") == dropped
+    for _ in range(4000 - dropped):
+        receive(listener)
+    # What comes next shows by its count that there was more.
+    sim.ctl("vm", "create", "7", "7")
+    assert receive(listener)[1]["CREATED"] == "2002"
 
 
 def test_harm_in_world_c(sim):
