@@ -58,22 +58,36 @@ static const char *hint(int error) {
         }
 }
 
-static int attach(Probe *probe) {
-        LIBBPF_OPTS(bpf_kprobe_multi_opts, options, .syms = &probe->function, .cnt = 1, .retprobe = probe->at_return);
+static struct bpf_link *attach_kprobe_multi(struct bpf_program *program, const char *function, bool at_return) {
+        LIBBPF_OPTS(bpf_kprobe_multi_opts, options, .syms = &function, .cnt = 1, .retprobe = at_return);
 
         /* By name: the pattern that libbpf can resolve by itself makes it read /proc/kallsyms, which units may not. */
-        *probe->link = bpf_program__attach_kprobe_multi_opts(probe->program, NULL, &options);
-        return *probe->link ? 0 : -errno;
+        return bpf_program__attach_kprobe_multi_opts(program, NULL, &options);
 }
 
-static int attach_all(BuildsBpf *b, const char **ret_function) {
+const ProbeAttach kprobe_multi = { BPF_TRACE_KPROBE_MULTI, attach_kprobe_multi };
+
+static int load_all(BuildsBpf *b, const ProbeAttach *how) {
+        Probe probes[PROBES_COUNT];
+        int r = 0;
+
+        list_probes(b, probes);
+        for (size_t i = 0; i < PROBES_COUNT && r >= 0; i++)
+                r = bpf_program__set_expected_attach_type(probes[i].program, how->type);
+        if (r >= 0)
+                r = builds_bpf__load(b);
+        return r < 0 ? log_error(-r, "Failed to load the probes%s", hint(-r)) : 0;
+}
+
+static int attach_all(BuildsBpf *b, const ProbeAttach *how, const char **ret_function) {
         Probe probes[PROBES_COUNT];
 
         list_probes(b, probes);
         for (size_t i = 0; i < PROBES_COUNT; i++) {
                 int r;
 
-                r = attach(&probes[i]);
+                *probes[i].link = how->attach(probes[i].program, probes[i].function, probes[i].at_return);
+                r = *probes[i].link ? 0 : -errno;
                 /* ftrace_lookup_symbols() in kernel/trace/ftrace.c: not all of the names are there. */
                 if (r == -ESRCH) {
                         *ret_function = probes[i].function;
@@ -185,10 +199,10 @@ int probes_load(const LoadOptions *o, const char **ret_function) {
         b = builds_bpf__open();
         if (!b)
                 return log_error(errno, "Failed to open the probes");
-        r = builds_bpf__load(b);
+        r = load_all(b, o->attach);
         if (r < 0)
-                return log_error(-r, "Failed to load the probes%s", hint(-r));
-        r = attach_all(b, ret_function);
+                return r;
+        r = attach_all(b, o->attach, ret_function);
         if (r != LOAD_DONE)
                 return r;
 

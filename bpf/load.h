@@ -4,13 +4,25 @@
 
 #include <stdbool.h>
 
+#include <bpf/libbpf.h>
+
 typedef enum LoadResult {
         LOAD_DONE,
         LOAD_NO_FUNCTION,       /* one of the functions is not in this kernel */
 } LoadResult;
 
+/* How the programs are attached. A test has functions of its own. */
+typedef struct ProbeAttach {
+        enum bpf_attach_type type;
+        /* NULL and errno: ESRCH if there is no such function. */
+        struct bpf_link *(*attach)(struct bpf_program *program, const char *function, bool at_return);
+} ProbeAttach;
+
+extern const ProbeAttach kprobe_multi;  /* to functions of the kernel */
+
 typedef struct LoadOptions {
         const char *pins;
+        const ProbeAttach *attach;
         /* Is it proven that no TD exists now? Asked when the probes are attached. */
         bool (*no_td)(void *userdata);
         void *userdata;

@@ -151,7 +151,7 @@ static int examine(const char *pins, const Roots *roots) {
 }
 
 static int load(const Options *o, const Roots *roots) {
-        const LoadOptions options = { .pins = o->pins, .no_td = no_td, .userdata = (void *) roots };
+        const LoadOptions options = { .pins = o->pins, .attach = &kprobe_multi, .no_td = no_td, .userdata = (void *) roots };
         g_autoptr(ProbeMaps) maps = NULL;
         _cleanup_close_ int lock = -1;
         const char *function;

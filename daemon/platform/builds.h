@@ -21,7 +21,8 @@ Builds *builds_free(Builds *builds);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Builds, builds_free)
 
 /*
- * As of now. When nothing has happened since the last call this is a read of shared memory. Entries of processes that are
- * gone are left out. Valid until the next call.
+ * As of now. When nothing has happened since the last call this is a look at shared memory, at what the kernel says that the
+ * probes missed, and at whether the processes are alive. Entries of processes that are gone are left out. Valid until the
+ * next call.
  */
 void builds_read(Builds *builds, ProbeFacts *ret);
