@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
 # SPDX-FileCopyrightText: The tdx-updated authors
-"""systemd's files, with systemd's own tools. Arguments: the unit of the build, the daemon."""
+"""systemd's files, with systemd's own tools. Arguments: a unit of the build, its program, ...; the service first."""
 
 import re
 import shutil
@@ -11,7 +11,9 @@ from pathlib import Path
 
 from tap import TOP, Skip, main, run
 
-UNIT, DAEMON = (Path(argument).resolve() for argument in sys.argv[1:3])
+PATHS = [Path(argument).resolve() for argument in sys.argv[1:]]
+UNITS = list(zip(PATHS[::2], PATHS[1::2]))
+UNIT = PATHS[0]
 NAMES = TOP / "daemon" / "base" / "names.h"
 CATALOGUE = TOP / "systemd" / "tdx-updated.catalog"
 MAX_EXPOSURE = 20  # ten times what systemd-analyze shows
@@ -22,26 +24,28 @@ def need(program):
         raise Skip(f"{program} is not installed")
 
 
-def unit_is_hardened():
+def units_are_hardened():
     need("systemd-analyze")
-    status, output = run("systemd-analyze", "--no-pager", "security", "--offline=yes",
-                         f"--threshold={MAX_EXPOSURE}", UNIT)
-    last = output.splitlines()[-1]
-    return [last] if status else [f"note: {last}"]
+    for unit, _ in UNITS:
+        status, output = run("systemd-analyze", "--no-pager", "security", "--offline=yes",
+                             f"--threshold={MAX_EXPOSURE}", unit)
+        last = output.splitlines()[-1]
+        yield last if status else f"note: {last}"
 
 
-def unit_is_valid():
+def units_are_valid():
     """Mistakes are only warnings with status 0, so the output must be empty too."""
     need("systemd-analyze")
-    if not DAEMON.exists():
-        raise Skip(f"{DAEMON.name} is not built")
-    with tempfile.TemporaryDirectory() as folder:
-        copy = Path(folder) / UNIT.name
-        copy.write_text(re.sub(r"(?m)^(Exec\w+)=\S+/tdx-updated\b", rf"\1={DAEMON}",
-                               UNIT.read_text()))
-        status, output = run("systemd-analyze", "verify", copy)
-    if status or output:
-        yield output or f"status {status}"
+    for unit, program in UNITS:
+        if not program.exists():
+            raise Skip(f"{program.name} is not built")
+        with tempfile.TemporaryDirectory() as folder:
+            copy = Path(folder) / unit.name
+            copy.write_text(re.sub(rf"(?m)^(Exec\w+)=\S+/{program.name}(?=\s|$)", rf"\1={program}",
+                                   unit.read_text()))
+            status, output = run("systemd-analyze", "verify", copy)
+        if status or output:
+            yield output or f"{unit.name}: status {status}"
 
 
 def unit_names_the_bus_name_and_the_watchdog():
@@ -103,6 +107,6 @@ def sysusers_and_tmpfiles_are_valid():
             yield f"tmpfiles: status {status}: {output}"
 
 
-main(unit_is_hardened, unit_is_valid, unit_names_the_bus_name_and_the_watchdog,
+main(units_are_hardened, units_are_valid, unit_names_the_bus_name_and_the_watchdog,
      every_message_has_an_explanation, journald_takes_the_catalogue,
      sysusers_and_tmpfiles_are_valid)
