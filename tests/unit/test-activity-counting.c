@@ -10,7 +10,7 @@
 
 #include <cmocka.h>
 
-#include "test-activity-world.h"
+#include "test-activity-judge.h"
 
 #define N_PLAIN 4
 

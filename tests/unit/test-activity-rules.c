@@ -8,7 +8,7 @@
 
 #include <cmocka.h>
 
-#include "test-activity-world.h"
+#include "test-activity-judge.h"
 
 #define QUIET (300 * USEC_PER_SEC)
 

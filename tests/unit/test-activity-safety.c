@@ -9,7 +9,7 @@
 
 #include <cmocka.h>
 
-#include "test-activity-world.h"
+#include "test-activity-judge.h"
 
 #define N_VMS 3
 

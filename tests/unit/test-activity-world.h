@@ -11,7 +11,7 @@
 #define NOW   (90000 * USEC_PER_SEC)
 #define STALE (600 * USEC_PER_SEC)
 
-/* What is known of a host, put together piece by piece. Needs cmocka.h before it. */
+/* What is known of a host, put together piece by piece. */
 typedef struct Host {
         HostActivity facts;
         GuestFacts guests[8];
@@ -83,62 +83,4 @@ static inline void host_probe_some(Host *h) {
 
 static inline void host_ignore(Host *h, uint32_t pid, uint64_t start_time) {
         h->ignored[h->facts.n_ignored++] = (IgnoredGuest) { pid, start_time };
-}
-
-/* What holds for every verdict. */
-static inline void check_verdict(const Host *h, const ActivityVerdict *v) {
-        unsigned building = 0, ignored = 0;
-        Tier strongest = TIER_NONE;
-
-        assert_true(v->text && *v->text && !strstr(v->text, "(null)"));
-        assert_int_equal(v->n_guests, h->facts.n_guests);
-        assert_int_equal(v->impossible, h->facts.impossible != NULL);
-        assert_int_equal(v->no_tds, h->facts.have_tds && h->facts.tds == 0);
-
-        /* A reason is the contrary of idle, and the answer's text is one of them. */
-        for (size_t i = 0; i < v->n_reasons; i++) {
-                const ActivityReason *reason = &v->reasons[i];
-
-                assert_true(*reason->text && !strstr(reason->text, "(null)"));
-                assert_non_null(strstr(reason->text, reason->subject));
-                assert_int_equal(reason->building, reason->tier != TIER_NONE);
-                ignored += reason->ignored;
-                if (reason->ignored)
-                        continue;
-                building += reason->building;
-                strongest = MIN(strongest, reason->tier);
-        }
-        assert_int_equal(v->n_ignored, ignored);
-        assert_int_equal(v->activity, v->n_reasons == ignored ? ACTIVITY_IDLE : building > 0 ? ACTIVITY_BUSY : ACTIVITY_UNKNOWN);
-        if (v->activity != ACTIVITY_IDLE)
-                assert_int_equal(v->tier, strongest);
-        else
-                /* What is ignored on request rests on nothing. */
-                assert_int_equal(v->tier == TIER_NONE, ignored > 0);
-
-        for (size_t i = 0; i < v->n_guests; i++) {
-                const GuestVerdict *g = &v->guests[i];
-
-                assert_true(*g->evidence && !strstr(g->evidence, "(null)"));
-                assert_true(g_str_has_suffix(g->subject, "]") && strchr(g->subject, '['));
-                if (g->blocks)
-                        assert_int_not_equal(v->activity, ACTIVITY_IDLE);
-                if (g->phase == GUEST_RUNNING)
-                        assert_true(!g->blocks && !g->exact);
-        }
-}
-
-static inline void host_judge(Host *h, ActivityVerdict *ret) {
-        for (size_t i = 0; i < h->facts.n_guests; i++) {
-                h->list[i] = &h->guests[i];
-                h->guests[i].siblings = 0;
-                for (size_t k = 0; k < h->facts.n_guests; k++)
-                        h->guests[i].siblings += h->guests[k].pid == h->guests[i].pid;
-        }
-        h->facts.guests = h->list;
-        h->facts.probes.builds = h->builds;
-        h->facts.ignored = h->ignored;
-
-        activity_judge(&h->facts, ret);
-        check_verdict(h, ret);
 }

@@ -8,7 +8,7 @@
 
 #include <cmocka.h>
 
-#include "test-activity-world.h"
+#include "test-activity-judge.h"
 
 /* The answer, what it rests on, and a word of its text. */
 #define assert_verdict(host, activity, tier, word) check_answer(host, activity, tier, word, __LINE__)
@@ -284,6 +284,8 @@ static void test_probes_in_doubt(void **state) {
         h.guests[0].ran = 0;
 
         h.facts.probes.unavailable = "the probes are not loaded";
+        assert_verdict(&h, ACTIVITY_UNKNOWN, TIER_NONE, "cannot be seen");
+        h.facts.probes.doubt = NULL;
         assert_verdict(&h, ACTIVITY_UNKNOWN, TIER_NONE, "cannot be seen");
         h.guests[0].ran = NOW;
         assert_verdict(&h, ACTIVITY_IDLE, TIER_INFERRED, "every VM has run");
