@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
 # SPDX-FileCopyrightText: The tdx-updated authors
-"""systemd's files, with systemd's own tools. Arguments: a unit, its program, ...; the service first."""
+"""systemd's files, with its own tools. Arguments: a unit, its program, ...; the service first."""
 
 import re
 import shutil
