@@ -14,7 +14,7 @@
  */
 typedef struct Window Window;
 
-/* 0, or -EINVAL with what is wrong in *@ret_problem (the caller frees it), or another -errno. */
+/* 0, or -EINVAL with what is wrong in *@ret_problem (the caller frees it): the text, or that it cannot be checked. */
 int window_parse(const char *text, Window **ret, char **ret_problem);
 Window *window_free(Window *window);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Window, window_free)
@@ -23,6 +23,10 @@ const char *window_text(const Window *window);
 
 /*
  * Is @now (realtime usec) in one of the windows? *@ret_until: when the answer changes (realtime usec; 0: it never does,
- * UINT64_MAX: not known). No window at all is always open. An answer that systemd cannot give is no.
+ * UINT64_MAX: not known); what is open may stay open longer, if more windows follow without a pause than were looked at.
+ * No window at all is always open. An answer that systemd cannot give is no, and is logged.
+ *
+ * Asks systemd at most once an hour for each window (more often for one that begins more than 64 times an hour), and
+ * calendar_next() says what that costs: in the last look this comes before the evidence.
  */
 bool windows_open(Window *const *windows, size_t n, uint64_t now, uint64_t *ret_until);
