@@ -35,6 +35,12 @@ static int get_folder(Guests *g, Guest *guest, int *ret_own) {
         return fd;
 }
 
+static int compare_numbers(const void *a, const void *b) {
+        const uint32_t *x = a, *y = b;
+
+        return *x < *y ? -1 : *x > *y;
+}
+
 static int list_vcpus(int folder, GArray *vcpus) {
         struct dirent *entry;
         DIR *dir;
@@ -62,6 +68,7 @@ static int list_vcpus(int folder, GArray *vcpus) {
         }
         fd = -errno;
         closedir(dir);
+        g_array_sort(vcpus, compare_numbers);
         return fd;
 }
 
@@ -75,19 +82,47 @@ static bool vcpus_are_known(int folder, const GArray *vcpus) {
         return vcpus->len > 0 && fstat(folder, &st) >= 0 && st.st_nlink == (nlink_t) vcpus->len + 2;
 }
 
-/* vcpuN/pid: the thread that ran the vCPU last. Set in KVM_RUN before anything else, and never back to 0. */
-static Sign look_vcpus(int folder, GArray *vcpus) {
-        bool unreadable = false;
+/* As read_u64_at(), for what is polled: one small read. */
+static int read_number(int folder, const char *path, uint64_t *ret) {
+        _cleanup_close_ int fd = openat(folder, path, O_RDONLY | O_CLOEXEC);
+        char text[32];
+        ssize_t n;
 
-        if (!vcpus_are_known(folder, vcpus) && list_vcpus(folder, vcpus) < 0)
+        if (fd < 0)
+                return -errno;
+        do
+                n = read(fd, text, sizeof(text) - 1);
+        while (n < 0 && errno == EINTR);
+        if (n < 0)
+                return -errno;
+
+        text[n] = '\0';
+        text[strcspn(text, "\n")] = '\0';
+        return parse_u64(text, ret) < 0 ? -EBADMSG : 0;
+}
+
+/* How many of a VM's vCPUs are looked at in one turn. */
+#define VCPUS_A_TURN 2U
+
+/*
+ * vcpuN/pid: the thread that ran the vCPU last. Set in KVM_RUN before anything else, and never back to 0. All of them are
+ * looked at when they are new, later the first one (which mostly runs first) and, in turn, one of the others.
+ */
+static Sign look_vcpus(int folder, Guest *guest) {
+        bool unreadable = false, fresh = !vcpus_are_known(folder, guest->vcpus);
+        unsigned n;
+
+        if (fresh && list_vcpus(folder, guest->vcpus) < 0)
                 return SIGN_UNREADABLE;
 
-        for (unsigned i = 0; i < vcpus->len; i++) {
+        n = fresh ? guest->vcpus->len : MIN(guest->vcpus->len, VCPUS_A_TURN);
+        for (unsigned i = 0; i < n; i++) {
+                unsigned k = i == 0 ? 0 : 1 + guest->next_vcpu++ % (guest->vcpus->len - 1);
                 char path[32];
                 uint64_t pid;
 
-                g_snprintf(path, sizeof(path), ABI_GUEST_VCPU "%" PRIu32 "/" ABI_GUEST_VCPU_PID, g_array_index(vcpus, uint32_t, i));
-                if (read_u64_at(folder, path, &pid) < 0)
+                g_snprintf(path, sizeof(path), ABI_GUEST_VCPU "%" PRIu32 "/" ABI_GUEST_VCPU_PID, g_array_index(guest->vcpus, uint32_t, k));
+                if (read_number(folder, path, &pid) < 0)
                         unreadable = true;
                 else if (pid != 0)
                         return SIGN_SEEN;
@@ -97,16 +132,13 @@ static Sign look_vcpus(int folder, GArray *vcpus) {
 }
 
 /*
- * Without a vCPU that ran there is no exit either, so this is looked at only where that cannot be seen. For as long as
- * it is open, the file holds a reference to the VM (kvm_debugfs_open()): if it were the last one, the VM would be
- * torn down by us, here.
+ * For as long as it is open, the file holds a reference to the VM (kvm_debugfs_open()): if it were the last one, the VM
+ * would be torn down by us, here. So it is asked only where the vCPUs cannot be.
  */
-static Sign look_exits(int folder, Sign vcpu_pid) {
+static Sign look_exits(int folder) {
         uint64_t exits;
 
-        if (vcpu_pid != SIGN_UNREADABLE)
-                return SIGN_ABSENT;
-        if (read_u64_at(folder, ABI_GUEST_EXITS, &exits) < 0)
+        if (read_number(folder, ABI_GUEST_EXITS, &exits) < 0)
                 return SIGN_UNREADABLE;
         return exits > 0 ? SIGN_SEEN : SIGN_ABSENT;
 }
@@ -131,20 +163,30 @@ static Sign look_guest_time(const Guests *g, Guest *guest) {
         return stat.guest_time > guest->guest_time ? SIGN_SEEN : SIGN_ABSENT;
 }
 
-void guest_look(Guests *g, Guest *guest) {
+/* Without a vCPU that ran there is neither an exit nor guest time: those are looked at only where vCPUs cannot be. */
+static GuestSigns look_signs(Guests *g, Guest *guest) {
         GuestSigns signs = { SIGN_UNREADABLE, SIGN_UNREADABLE, SIGN_UNREADABLE };
         _cleanup_close_ int own = -1;
         int folder = -ENOENT;
 
         if (guest->has_folder && !g->by_proc)
                 folder = get_folder(g, guest, &own);
-        if (folder >= 0) {
-                signs.vcpu_pid = look_vcpus(folder, guest->vcpus);
-                if (signs.vcpu_pid != SIGN_SEEN)
-                        signs.exits = look_exits(folder, signs.vcpu_pid);
+        if (folder >= 0)
+                signs.vcpu_pid = look_vcpus(folder, guest);
+        if (signs.vcpu_pid != SIGN_UNREADABLE) {
+                signs.exits = signs.guest_time = SIGN_ABSENT;
+                return signs;
         }
-        if (!guest_signs_ran(signs))
+
+        if (folder >= 0)
+                signs.exits = look_exits(folder);
+        if (signs.exits != SIGN_SEEN)
                 signs.guest_time = look_guest_time(g, guest);
+        return signs;
+}
+
+void guest_look(Guests *g, Guest *guest) {
+        GuestSigns signs = look_signs(g, guest);
 
         if (memcmp(&signs, &guest->facts.signs, sizeof(signs)) != 0)
                 g->changed = true;

@@ -22,6 +22,7 @@ typedef struct Guest {
         /* guest-signs.c */
         int folder;             /* O_PATH; -1: not open */
         GArray *vcpus;          /* of uint32_t: the numbers in the folder */
+        unsigned next_vcpu;
         bool have_guest_time;
         uint64_t guest_time;    /* of its process, when that had this VM alone */
 } Guest;

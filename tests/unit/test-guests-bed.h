@@ -18,6 +18,7 @@ typedef struct Bed {
         Roots roots;
         Guests *guests;
         uint64_t created, count;        /* what KVM's events say */
+        bool dark;                      /* nothing in a VM's folder can be read */
 } Bed;
 
 static inline int bed_open(const Bed *b, const char *path) {
@@ -94,9 +95,16 @@ static inline void bed_process(const Bed *b, unsigned pid, const char *name) {
 
 /* KVM's folder of a VM. */
 static inline void bed_folder(const Bed *b, const char *key, unsigned n_vcpus) {
-        bed_put(b, "0\n", "debug/kvm/%s/exits", key);
-        for (unsigned i = 0; i < n_vcpus; i++)
-                bed_put(b, "0\n", "debug/kvm/%s/vcpu%u/pid", key, i);
+        if (!b->dark)
+                bed_put(b, "0\n", "debug/kvm/%s/exits", key);
+        for (unsigned i = 0; i < n_vcpus; i++) {
+                g_autofree char *pid = g_strdup_printf("debug/kvm/%s/vcpu%u/pid", key, i);
+
+                if (b->dark)
+                        tree_mkdir(&b->tree, pid);
+                else
+                        tree_put(&b->tree, pid, "0\n");
+        }
 }
 
 static inline void bed_remove(const Bed *b, const char *format, ...) __attribute__((format(printf, 2, 3)));

@@ -142,8 +142,11 @@ static void test_thread_that_is_gone(void **state) {
         assert_int_equal(g->start_time, 0);
         assert_string_equal(g->name, "");
         assert_string_equal(g->unit, "");
-        assert_int_equal(g->signs.guest_time, SIGN_UNREADABLE);
         assert_int_equal(g->signs.vcpu_pid, SIGN_ABSENT);
+
+        b.dark = true;
+        bed_folder(&b, "4721-12", 1);
+        assert_int_equal(bed_look(&b, "4721-12")->signs.guest_time, SIGN_UNREADABLE);
 }
 
 /* The thread's number is another's by now, who began long after the VM: he is not its VMM. */
@@ -177,10 +180,10 @@ static void test_vcpu_pid(void **state) {
         assert_int_equal(g->signs.guest_time, SIGN_ABSENT);
         assert_int_equal(g->ran, 0);
 
-        /* Any vCPU will do. */
+        /* Any vCPU will do; those behind the first one have their turns. */
         bed_put(&b, "815\n", "debug/kvm/1-4/vcpu2/pid");
-        assert_true(guests_update(b.guests, false));
-        g = bed_find(&b, "1-4");
+        (void) bed_update(&b);
+        g = bed_look(&b, "1-4");
         assert_int_equal(g->signs.vcpu_pid, SIGN_SEEN);
         assert_in_range(g->ran, g->since, clock_realtime(&system_clock));
 }
@@ -196,6 +199,44 @@ static void test_new_vcpus(void **state) {
         assert_int_equal(bed_look(&b, "1-4")->signs.vcpu_pid, SIGN_ABSENT);
         bed_put(&b, "9\n", "debug/kvm/1-4/vcpu4095/pid");
         assert_int_equal(bed_look(&b, "1-4")->signs.vcpu_pid, SIGN_SEEN);
+}
+
+/* Of many, each has its turn. */
+static void test_many_vcpus(void **state) {
+        for (unsigned k = 0; k < 40; k += 13) {
+                _cleanup_bed_ Bed b = bed_new();
+                unsigned turns = 0;
+
+                bed_folder(&b, "1-4", 40);
+                bed_start(&b);
+                assert_int_equal(bed_look(&b, "1-4")->signs.vcpu_pid, SIGN_ABSENT);
+                bed_put(&b, "9\n", "debug/kvm/1-4/vcpu%u/pid", k);
+                while (bed_look(&b, "1-4")->ran == 0)
+                        assert_true(++turns < (k == 0 ? 1 : 39));
+        }
+
+        /* At the first look all of them. */
+        {
+                _cleanup_bed_ Bed b = bed_new();
+
+                bed_folder(&b, "1-4", 40);
+                bed_put(&b, "9\n", "debug/kvm/1-4/vcpu29/pid");
+                bed_start(&b);
+                assert_true(bed_look(&b, "1-4")->ran > 0);
+        }
+}
+
+/* What a vCPU's file says stands above what cannot be without it. */
+static void test_vcpus_first(void **state) {
+        _cleanup_bed_ Bed b = bed_new();
+
+        bed_process(&b, 1, "vmm");
+        bed_folder(&b, "1-4", 1);
+        bed_start(&b);
+        (void) bed_look(&b, "1-4");
+        bed_put(&b, "7\n", "debug/kvm/1-4/exits");
+        bed_stat(&b, 1, "vmm", 1000, 5);
+        assert_int_equal(bed_look(&b, "1-4")->ran, 0);
 }
 
 /* A file that cannot be read (here: a folder) is not one that says 0. Then exits is asked, which lockdown may refuse. */
@@ -234,9 +275,11 @@ static void test_partly_unreadable(void **state) {
         assert_int_equal(bed_look(&b, "1-4")->signs.vcpu_pid, SIGN_SEEN);
 }
 
+/* Where debugfs says nothing. */
 static void test_guest_time(void **state) {
         _cleanup_bed_ Bed b = bed_new();
 
+        b.dark = true;
         bed_process(&b, 1, "vmm");
         bed_folder(&b, "1-4", 1);
         bed_start(&b);
@@ -250,6 +293,7 @@ static void test_guest_time(void **state) {
 static void test_guest_time_of_another(void **state) {
         _cleanup_bed_ Bed b = bed_new();
 
+        b.dark = true;
         bed_process(&b, 1, "vmm");
         bed_stat(&b, 1, "vmm", 1000, 50);
         bed_folder(&b, "1-4", 1);
@@ -275,6 +319,7 @@ static void test_guest_time_of_another(void **state) {
 static void test_guest_time_of_a_short_one(void **state) {
         _cleanup_bed_ Bed b = bed_new();
 
+        b.dark = true;
         bed_process(&b, 1, "vmm");
         bed_start(&b);
         (void) bed_update(&b);
@@ -297,6 +342,7 @@ static void test_guest_time_of_a_short_one(void **state) {
 static void test_guest_time_of_one_unknown(void **state) {
         _cleanup_bed_ Bed b = bed_new();
 
+        b.dark = true;
         bed_process(&b, 1, "vmm");
         bed_start(&b);
         (void) bed_update(&b);
@@ -312,6 +358,7 @@ static void test_guest_time_of_one_unknown(void **state) {
 static void test_guest_time_beside_a_stranger(void **state) {
         _cleanup_bed_ Bed b = bed_new();
 
+        b.dark = true;
         bed_process(&b, 1, "vmm");
         bed_folder(&b, "1-4", 1);
         bed_folder(&b, "99-5", 1);
@@ -329,6 +376,7 @@ static void test_guest_time_beside_a_stranger(void **state) {
 static void test_guest_time_from_the_event_on(void **state) {
         _cleanup_bed_ Bed b = bed_new();
 
+        b.dark = true;
         bed_process(&b, 1, "vmm");
         bed_stat(&b, 1, "vmm", 1000, 50);
         bed_start(&b);
@@ -341,6 +389,7 @@ static void test_guest_time_from_the_event_on(void **state) {
 static void test_guest_time_of_another_process(void **state) {
         _cleanup_bed_ Bed b = bed_new();
 
+        b.dark = true;
         bed_process(&b, 1, "vmm");
         bed_folder(&b, "1-4", 1);
         bed_start(&b);
@@ -473,6 +522,8 @@ int main(void) {
                 cmocka_unit_test(test_number_used_again),
                 cmocka_unit_test(test_vcpu_pid),
                 cmocka_unit_test(test_new_vcpus),
+                cmocka_unit_test(test_many_vcpus),
+                cmocka_unit_test(test_vcpus_first),
                 cmocka_unit_test(test_unreadable),
                 cmocka_unit_test(test_partly_unreadable),
                 cmocka_unit_test(test_guest_time),
