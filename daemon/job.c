@@ -31,12 +31,27 @@ bool job_cancelable(const Job *job) {
         return job_may_finish(job->record->state, RESULT_CANCELLED, job->handed_over);
 }
 
+/* As sets; a request has no guest twice. */
+static bool is_same_ignored(const GArray *a, const GArray *b) {
+        unsigned n = a ? a->len : 0, found = 0;
+
+        if (n != (b ? b->len : 0))
+                return false;
+        for (unsigned i = 0; i < n; i++)
+                for (unsigned k = 0; k < n; k++)
+                        if (g_array_index(a, IgnoredGuest, i).pid == g_array_index(b, IgnoredGuest, k).pid &&
+                            g_array_index(a, IgnoredGuest, i).start_time == g_array_index(b, IgnoredGuest, k).start_time)
+                                found++;
+
+        return found == n;
+}
+
 bool job_is_same_request(const Job *job, const char *seam_hash, uid_t uid, const JobOptions *options) {
         const JobOptions *own = &job->record->options;
 
         return job->record->requester == uid && g_str_equal(job->record->seam_hash, seam_hash) &&
                own->deadline == options->deadline && own->drain == options->drain && own->now == options->now &&
-               own->ignore_activity == options->ignore_activity;
+               own->ignore_activity == options->ignore_activity && is_same_ignored(own->ignored, options->ignored);
 }
 
 void job_move(Job *job, JobEvent event) {

@@ -25,4 +25,5 @@
 #define LIMIT_GUESTS            4096U                   /* far above the number of key ids for TDs */
 #define LIMIT_GUEST_FOLDERS     256U                    /* descriptors that are kept for those that have not run */
 #define LIMIT_PROC_FILE         (64U * 1024U)
+#define LIMIT_IGNORED_GUESTS    64U
 #define LIMIT_READABLE_JOBS     256U

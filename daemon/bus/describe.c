@@ -146,6 +146,48 @@ int describe_attempts(sd_bus_message *message, const JobRecord *record) {
         return r < 0 ? r : sd_bus_message_close_container(message);
 }
 
+static int describe_suspect(sd_bus_message *message, const SuspectRecord *s) {
+        Dict d = dict_open(message);
+
+        dict_u32(&d, "pid", s->pid);
+        if (s->start_time != 0)
+                dict_u64(&d, "start-time", s->start_time);
+        dict_string(&d, "name", s->name);
+        dict_string(&d, "machine", s->machine);
+        dict_string(&d, "unit", s->unit);
+        if (s->since != 0)
+                dict_u64(&d, "since", s->since);
+        dict_string(&d, "evidence", s->evidence);
+        return dict_close(&d);
+}
+
+static int describe_suspects(sd_bus_message *message, const JobRecord *j) {
+        int r;
+
+        r = sd_bus_message_open_container(message, 'a', "a{sv}");
+        for (unsigned i = 0; r >= 0 && i < j->suspects->len; i++)
+                r = describe_suspect(message, j->suspects->pdata[i]);
+        return r < 0 ? r : sd_bus_message_close_container(message);
+}
+
+int describe_guest(sd_bus_message *message, const GuestFacts *guest, const GuestVerdict *verdict) {
+        Dict d = dict_open(message);
+
+        dict_u32(&d, "pid", guest->pid);
+        if (guest->start_time != 0)
+                dict_u64(&d, "start-time", guest->start_time);
+        dict_string(&d, "name", guest->name);
+        dict_string(&d, "machine", guest->machine);
+        dict_string(&d, "unit", guest->unit);
+        dict_string(&d, "is-td", guest_td_to_string(verdict->td));
+        dict_string(&d, "phase", guest_phase_to_string(verdict->phase));
+        if (guest->since != 0)
+                dict_u64(&d, "since", guest->since);
+        dict_string(&d, "tier", tier_to_string(verdict->tier));
+        dict_string(&d, "evidence", verdict->evidence);
+        return dict_close(&d);
+}
+
 int describe_history(sd_bus_message *message, const JobRecord *j) {
         Dict d = dict_open(message);
 
@@ -174,7 +216,7 @@ int describe_history(sd_bus_message *message, const JobRecord *j) {
         dict_string(&d, "evidence", j->evidence);
         dict_enter(&d, "suspect-guests", "aa{sv}");
         if (d.error >= 0)
-                dict_check(&d, sd_bus_message_append(message, "aa{sv}", 0));
+                dict_check(&d, describe_suspects(message, j));
         dict_leave(&d);
         dict_bool(&d, "external", j->external);
         return dict_close(&d);

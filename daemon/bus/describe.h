@@ -13,4 +13,5 @@ int describe_plan(sd_bus_message *message, const Plan *plan);                   
 int describe_image(sd_bus_message *message, Manager *manager, const Image *image); /* a{sv} */
 int describe_attempts(sd_bus_message *message, const JobRecord *record);        /* aa{sv} */
 int describe_timings(sd_bus_message *message, const AttemptRecord *attempt);    /* a{st}; NULL: empty */
+int describe_guest(sd_bus_message *message, const GuestFacts *guest, const GuestVerdict *verdict);
 int describe_history(sd_bus_message *message, const JobRecord *record);         /* a{sv} */

@@ -33,11 +33,48 @@ static int read_basic(sd_bus_message *message, const char *key, const char *sign
         return r < 0 ? r : sd_bus_message_read(message, "v", signature, ret);
 }
 
-static int skip_guests(sd_bus_message *message, const char *key, sd_bus_error *error) {
+static int add_guest(GArray *guests, IgnoredGuest guest, sd_bus_error *error) {
+        if (guest.pid == 0 || guest.start_time == 0)
+                return bus_refuse_id(error, ERROR_INVALID_ARGS, "In ignore-guests a pid or a start time is 0; both are in ListGuests (tdxctl guests)");
+
+        for (unsigned i = 0; i < guests->len; i++)
+                if (g_array_index(guests, IgnoredGuest, i).pid == guest.pid &&
+                    g_array_index(guests, IgnoredGuest, i).start_time == guest.start_time)
+                        return 0;
+        if (guests->len >= LIMIT_IGNORED_GUESTS)
+                return bus_refuse_id(error, ERROR_INVALID_ARGS, "There are more than %u VMs in ignore-guests", LIMIT_IGNORED_GUESTS);
+
+        g_array_append_val(guests, guest);
+        return 0;
+}
+
+static int read_guests(sd_bus_message *message, const char *key, GArray **ret, sd_bus_error *error) {
+        g_autoptr(GArray) guests = g_array_new(false, false, sizeof(IgnoredGuest));
+        IgnoredGuest guest = {};
         int r;
 
         r = check_type(message, key, "a(ut)", error);
-        return r < 0 ? r : sd_bus_message_skip(message, "v");
+        if (r >= 0)
+                r = sd_bus_message_enter_container(message, 'v', "a(ut)");
+        if (r >= 0)
+                r = sd_bus_message_enter_container(message, 'a', "(ut)");
+        if (r < 0)
+                return r;
+        while ((r = sd_bus_message_read(message, "(ut)", &guest.pid, &guest.start_time)) > 0) {
+                r = add_guest(guests, guest, error);
+                if (r < 0)
+                        return r;
+        }
+        if (r >= 0)
+                r = sd_bus_message_exit_container(message);
+        if (r >= 0)
+                r = sd_bus_message_exit_container(message);
+        if (r < 0)
+                return r;
+
+        g_clear_pointer(ret, g_array_unref);
+        *ret = guests->len > 0 ? g_steal_pointer(&guests) : NULL;
+        return 0;
 }
 
 static int read_text(sd_bus_message *message, const char *key, const char **ret, sd_bus_error *error) {
@@ -94,7 +131,7 @@ static int read_option(sd_bus_message *message, OptionReader *reader, sd_bus_err
                 return read_flag(message, key, &options->ignore_activity, error);
         if (strcmp(key, "ignore-guests") == 0) {
                 reader->guests = true;
-                return skip_guests(message, key, error);
+                return read_guests(message, key, &options->ignored, error);
         }
 
         return bus_refuse_id(error, ERROR_INVALID_ARGS, "There is no option \"%.64s\"; there are deadline, reason, plan, now, drain, "
@@ -131,16 +168,5 @@ int request_read(sd_bus_message *message, Request *ret, bool *ret_unsafe, sd_bus
                 return r;
 
         *ret_unsafe = ret->options.ignore_activity || reader.guests;
-        return 0;
-}
-
-int request_check(const Request *request, bool unsafe, sd_bus_error *error) {
-        if (request->options.drain)
-                return bus_refuse_id(error, ERROR_NOT_SUPPORTED, "drain is not there yet: builds are not told apart, so none can be kept off");
-        if (request->options.ignore_activity)
-                return bus_refuse_id(error, ERROR_NOT_SUPPORTED, "ignore-activity is not there yet; the update waits until no TD is left");
-        if (unsafe)
-                return bus_refuse_id(error, ERROR_NOT_SUPPORTED, "ignore-guests is not there yet: guests are not told apart, only their absence counts");
-
         return 0;
 }

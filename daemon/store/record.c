@@ -12,6 +12,16 @@ static void attempt_record_free(void *data) {
         g_free(a);
 }
 
+static void suspect_record_free(void *data) {
+        SuspectRecord *s = data;
+
+        g_free(s->name);
+        g_free(s->machine);
+        g_free(s->unit);
+        g_free(s->evidence);
+        g_free(s);
+}
+
 JobRecord *job_record_new(void) {
         JobRecord *r = g_new0(JobRecord, 1);
         char **strings[] = { &r->from, &r->to, &r->unit, &r->why, &r->error_name, &r->error_text,
@@ -19,6 +29,7 @@ JobRecord *job_record_new(void) {
 
         for (size_t i = 0; i < G_N_ELEMENTS(strings); i++)
                 *strings[i] = g_strdup("");
+        r->suspects = g_ptr_array_new_with_free_func(suspect_record_free);
         r->attempts = g_ptr_array_new_with_free_func(attempt_record_free);
 
         return r;
@@ -37,6 +48,8 @@ JobRecord *job_record_free(JobRecord *r) {
         g_free(r->seam_hash);
         g_free(r->signer);
         g_free(r->evidence);
+        g_clear_pointer(&r->options.ignored, g_array_unref);
+        g_ptr_array_unref(r->suspects);
         g_ptr_array_unref(r->attempts);
         g_free(r);
         return NULL;
@@ -61,6 +74,18 @@ AttemptRecord *job_record_add_attempt(JobRecord *record) {
 
 AttemptRecord *job_record_last_attempt(const JobRecord *record) {
         return record->attempts->len > 0 ? record->attempts->pdata[record->attempts->len - 1] : NULL;
+}
+
+SuspectRecord *job_record_add_suspect(JobRecord *record) {
+        SuspectRecord *s = g_new0(SuspectRecord, 1);
+
+        s->name = g_strdup("");
+        s->machine = g_strdup("");
+        s->unit = g_strdup("");
+        s->evidence = g_strdup("");
+        g_ptr_array_add(record->suspects, s);
+
+        return s;
 }
 
 uint32_t job_record_n_attempts(const JobRecord *record) {

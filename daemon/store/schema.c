@@ -34,6 +34,15 @@ static const char *const steps[] = {
         "  PRIMARY KEY (job, number)"
         ") STRICT, WITHOUT ROWID;"
         "CREATE TABLE fact (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;",
+
+        "ALTER TABLE job ADD COLUMN ignored_guests TEXT NOT NULL DEFAULT '';"
+        "ALTER TABLE attempt ADD COLUMN looked INTEGER NOT NULL DEFAULT 0;"
+        "CREATE TABLE suspect ("
+        "  job INTEGER NOT NULL REFERENCES job (id) ON DELETE CASCADE, number INTEGER NOT NULL,"
+        "  pid INTEGER NOT NULL, start_time INTEGER NOT NULL, name TEXT NOT NULL, machine TEXT NOT NULL, unit TEXT NOT NULL,"
+        "  since INTEGER NOT NULL, evidence TEXT NOT NULL,"
+        "  PRIMARY KEY (job, number)"
+        ") STRICT, WITHOUT ROWID;",
 };
 
 static int read_version(sqlite3 *db, int *ret) {

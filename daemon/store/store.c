@@ -5,6 +5,7 @@
 
 #include "base/log.h"
 #include "store/schema.h"
+#include "store/suspects.h"
 #include "store/store.h"
 
 /* A row that SQLite can read and we cannot; no function that is called here returns it. */
@@ -130,13 +131,14 @@ static int run(Statement *s) {
 #define JOB_COLUMNS \
         "from_version, to_version, requester, unit, why, deadline, drain, now, ignore_activity, state, result, " \
         "error_name, error_text, created, finished, next_attempt, expires, seam_hash, signer, have_svn_before, svn_before, " \
-        "svn_after, evidence, external"
+        "svn_after, evidence, external, ignored_guests"
 
 #define SAME(column) column " = excluded." column
 #define SAME2(a, b) SAME(a) ", " SAME(b)
 #define SAME4(a, b, c, d) SAME2(a, b) ", " SAME2(c, d)
 
 static int write_job(Store *store, const JobRecord *j, uint32_t *ret_id) {
+        g_autofree char *ignored = ignored_format(j->options.ignored);
         _cleanup_statement_ Statement *s = NULL;
         int r;
 
@@ -144,14 +146,14 @@ static int write_job(Store *store, const JobRecord *j, uint32_t *ret_id) {
                                "INSERT INTO job (id, " JOB_COLUMNS ") VALUES "
                                "(:id, :from, :to, :requester, :unit, :why, :deadline, :drain, :now, :ignore, :state, :result, "
                                ":error_name, :error_text, :created, :finished, :next, :expires, :hash, :signer, :have_svn, :svn_before, "
-                               ":svn_after, :evidence, :external) "
+                               ":svn_after, :evidence, :external, :ignored) "
                                "ON CONFLICT (id) DO UPDATE SET "
                                SAME4("from_version", "to_version", "requester", "unit") ", "
                                SAME4("why", "deadline", "drain", "now") ", "
                                SAME4("ignore_activity", "state", "result", "error_name") ", "
                                SAME4("error_text", "created", "finished", "next_attempt") ", "
                                SAME4("expires", "seam_hash", "signer", "have_svn_before") ", "
-                               SAME4("svn_before", "svn_after", "evidence", "external"),
+                               SAME4("svn_before", "svn_after", "evidence", "external") ", " SAME("ignored_guests"),
                                -1, &s, NULL);
         if (r != SQLITE_OK)
                 return r;
@@ -182,6 +184,7 @@ static int write_job(Store *store, const JobRecord *j, uint32_t *ret_id) {
         bind_int(s, ":svn_after", j->svn_after);
         bind_text(s, ":evidence", j->evidence);
         bind_int(s, ":external", j->external);
+        bind_text(s, ":ignored", ignored);
 
         r = run(s);
         *ret_id = j->id != 0 ? j->id : (uint32_t) sqlite3_last_insert_rowid(store->db);
@@ -196,7 +199,7 @@ static int write_attempt(Store *store, uint32_t job, const AttemptRecord *a) {
         r = sqlite3_prepare_v2(store->db,
                                "INSERT OR REPLACE INTO attempt VALUES (:job, :number, :started, :outcome, :status, "
                                ":kernel_error, :look, :kernel, :verify, :total, :boot, :stale, :before, "
-                               ":have_remaining, :remaining, :size, :handing_over)", -1, &s, NULL);
+                               ":have_remaining, :remaining, :size, :handing_over, :looked)", -1, &s, NULL);
         if (r != SQLITE_OK)
                 return r;
 
@@ -217,6 +220,7 @@ static int write_attempt(Store *store, uint32_t job, const AttemptRecord *a) {
         bind_int(s, ":remaining", a->remaining);
         bind_int(s, ":size", a->size);
         bind_int(s, ":handing_over", a->handing_over);
+        bind_int(s, ":looked", a->looked);
 
         return run(s);
 }
@@ -246,6 +250,8 @@ static int save_job(Store *store, const JobRecord *record, uint32_t *ret_id) {
                 if (a->number >= record->saved_attempts)
                         r = write_attempt(store, *ret_id, a);
         }
+        if (r == SQLITE_OK)
+                r = suspects_write(store->db, *ret_id, record);
         if (r == SQLITE_OK && record->state == JOB_FINISHED)
                 r = prune_history(store);
         if (r == SQLITE_OK)
@@ -300,7 +306,7 @@ static int read_attempts(Store *store, JobRecord *j) {
         int r;
 
         r = sqlite3_prepare_v2(store->db, "SELECT number, started, outcome, status, kernel_error, look_to_handover, kernel, verify, "
-                                          "total, boot_id, stale_error, before_version, have_remaining, remaining, size, handing_over "
+                                          "total, boot_id, stale_error, before_version, have_remaining, remaining, size, handing_over, looked "
                                           "FROM attempt WHERE job = :job ORDER BY number", -1, &s, NULL);
         if (r != SQLITE_OK)
                 return r;
@@ -330,6 +336,7 @@ static int read_attempts(Store *store, JobRecord *j) {
                 a->remaining = (uint32_t) take_int(s, &c);
                 a->size = take_int(s, &c);
                 a->handing_over = take_int(s, &c) != 0;
+                a->looked = take_int(s, &c);
         }
         j->saved_attempts = job_record_n_attempts(j);
 
@@ -369,8 +376,12 @@ static int read_job(Store *store, Statement *s, JobRecord **ret) {
         j->svn_after = (uint16_t) take_int(s, &c);
         take_text(s, &c, &j->evidence);
         j->external = take_int(s, &c) != 0;
+        if (ignored_parse((const char *) sqlite3_column_text(s, c++) ?: "", &j->options.ignored) < 0)
+                return UNKNOWN_WORD;
 
         r = read_attempts(store, j);
+        if (r == SQLITE_OK)
+                r = suspects_read(store->db, j);
         if (r == SQLITE_OK)
                 *ret = g_steal_pointer(&j);
         return r;
