@@ -156,6 +156,17 @@ static int show(const Tdxctl *t, const Why *why) {
         return exit_status(why);
 }
 
+static JsonArray *of_nothing(const char *text) {
+        g_autoptr(JsonObject) blocker = json_object_new();
+        JsonArray *blockers = json_array_new();
+
+        json_object_set_string_member(blocker, "id", "no-image");
+        json_object_set_string_member(blocker, "severity", "hard");
+        json_object_set_string_member(blocker, "text", text);
+        add(blockers, blocker);
+        return blockers;
+}
+
 static int ask_update(Tdxctl *t, const char *version, Why *why) {
         _cleanup_(sd_bus_error_free) sd_bus_error error = SD_BUS_ERROR_NULL;
         g_autoptr(JsonNode) plan = NULL;
@@ -164,6 +175,12 @@ static int ask_update(Tdxctl *t, const char *version, Why *why) {
         r = request_plan(t, version, &error, &plan);
         if (r < 0 && sd_bus_error_has_name(&error, BUS_ERROR_PREFIX "AlreadyCurrent"))
                 return already_current(t, error.message);
+        /* An empty catalogue has nothing that could be planned. */
+        if (r < 0 && (!version || !*version) && sd_bus_error_has_name(&error, BUS_ERROR_PREFIX "NoSuchVersion")) {
+                why->to = g_strdup("");
+                why->blockers = of_nothing(error.message);
+                return show(t, why);
+        }
         if (r < 0)
                 return failure_bus(t, r, &error);
 

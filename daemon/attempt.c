@@ -42,6 +42,7 @@ static int on_before_look(void *userdata) {
         Job *job = m->attempt->job;
 
         record_of(m->attempt)->handing_over = true;
+        record_of(m->attempt)->looked = clock_realtime(&system_clock);
         return manager_save(m, job);
 }
 
@@ -53,15 +54,16 @@ static int on_last_look(void *userdata) {
         Manager *m = userdata;
         Job *job = m->attempt->job;
         g_auto(BlockerList) blockers = {};
-        g_auto(Evidence) evidence = {};
-        g_autofree char *seen = NULL;
+        g_auto(Moment) moment = {};
         const Blocker *blocker;
 
         manager_observe(m);
         /* What is staged is what was asked for; the catalogue may have been read again meanwhile. */
         if (!dispatch_target_is_there(m, job))
                 return -EAGAIN;
-        dispatch_gate(m, job, &blockers, &evidence);
+        /* Whatever VM appears from here on was not looked at. */
+        evidence_mark(m->evidence);
+        dispatch_gate(m, job, &blockers, &moment);
         blocker = blocker_list_refusal(&blockers) ?: blocker_list_wait(&blockers);
         if (blocker) {
                 log_info("Job %u: the last look saw %s, not handing the image over: %s", job->record->id,
@@ -71,8 +73,7 @@ static int on_last_look(void *userdata) {
         if (job->record->expires != 0 && clock_realtime(&system_clock) >= job->record->expires)
                 return -ETIME;
 
-        seen = g_strdup_printf("%s: %s", evidence.tier, evidence.text);
-        record_set(&job->record->evidence, seen);
+        moment_record(&moment, job);
         job->handed_over = true;
         return 0;
 }
@@ -224,6 +225,7 @@ int attempt_start(Manager *m, Job *job, Image *image) {
                 r = open_upload(m, attempt, size);
         if (r < 0) {
                 job_record_drop_last_attempt(job->record);
+                drain_stop(m);
                 job_move(job, JOB_EVENT_LOOK_FAILED);
                 (void) manager_save(m, job);
                 attempt_free(attempt);
@@ -231,9 +233,10 @@ int attempt_start(Manager *m, Job *job, Image *image) {
         }
 
         m->attempt = attempt;
+        drain_stop(m);
         job->progress = 0;
         job_set_reason(job, "Attempt %u begins", record->number);
-        manager_prepare(m, true);
+        drain_prepare(m, true);
         log_attempt(job, record);
         manager_tell_job(m, job, JOB_CHANGED_STATE | JOB_CHANGED_ATTEMPTS | JOB_CHANGED_PROGRESS);
         return 0;
@@ -280,7 +283,7 @@ static void back_to_gate(Manager *m, Job *job) {
         job_move(job, JOB_EVENT_LOOK_FAILED);
         job_set_reason(job, "The moment had passed when the image was staged; waiting for the next one");
         (void) manager_save(m, job);
-        manager_prepare(m, false);
+        drain_prepare(m, false);
         manager_tell_job(m, job, JOB_CHANGED_STATE | JOB_CHANGED_ATTEMPTS);
         dispatch_kick(m);
 }
@@ -295,6 +298,8 @@ static void back_off(Manager *m, Job *job, Outcome outcome) {
         delay = backoff_delay(retry, random);
 
         job_move(job, JOB_EVENT_RETRY);
+        job->closed = false;
+        m->cut_short = false;
         job->record->next_attempt = clock_realtime(&system_clock) + delay;
         job_set_reason(job, "The kernel %s; attempt %u is in %.1f s",
                        outcome == OUTCOME_REFUSED ? "has refused the image, the old module runs on" :
@@ -302,7 +307,7 @@ static void back_off(Manager *m, Job *job, Outcome outcome) {
                        job_record_n_attempts(job->record) + 1, (double) delay / USEC_PER_SEC);
         (void) manager_save(m, job);
         if (delay >= PREPARE_GAP_USEC)
-                manager_prepare(m, false);
+                drain_prepare(m, false);
         manager_tell_job(m, job, JOB_CHANGED_STATE | JOB_CHANGED_ATTEMPTS);
         dispatch_kick(m);
 }
@@ -411,12 +416,14 @@ void attempt_conclude(Manager *m, Job *job, const AttemptFacts *facts, const cha
 
         switch (record->outcome) {
         case OUTCOME_SUCCESS:
+                suspects_find(m, job, record);
                 attempt_verify(m, job);
                 return;
         case OUTCOME_LOST:
                 finish_lost(m, job, record);
                 return;
         case OUTCOME_MISMATCH:
+                suspects_find(m, job, record);
                 finish_mismatch(m, job, facts);
                 return;
         case OUTCOME_BUSY:

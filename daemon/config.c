@@ -40,6 +40,44 @@ static char *get_directory(const Config *c) {
         return g_strjoinv(" ", c->catalogue_directories);
 }
 
+#define WINDOW_TEXT "a calendar expression of systemd.time(7) and a duration, such as \"Sat,Sun 02:00 4h\" (systemd-analyze calendar tells what is wrong with the first)"
+
+static void clear_windows(Config *c) {
+        for (size_t i = 0; i < c->n_windows; i++)
+                window_free(c->windows[i]);
+        g_clear_pointer(&c->windows, g_free);
+        c->n_windows = 0;
+}
+
+static const char *set_window(Config *c, const char *value) {
+        g_autofree char *problem = NULL;
+        Window *window;
+        int r;
+
+        if (!*value) {
+                clear_windows(c);
+                return NULL;
+        }
+        r = window_parse(value, &window, &problem);
+        if (r == -EINVAL)
+                return WINDOW_TEXT;
+        if (r < 0)
+                return WINDOW_TEXT ", but systemd-analyze, which is asked what it means, could not be run";
+
+        c->windows = g_renew(Window *, c->windows, c->n_windows + 1);
+        c->windows[c->n_windows++] = window;
+        return NULL;
+}
+
+static char *get_window(const Config *c) {
+        g_autoptr(GString) text = g_string_new(NULL);
+
+        for (size_t i = 0; i < c->n_windows; i++)
+                g_string_append_printf(text, "%s%s", i > 0 ? "; " : "", window_text(c->windows[i]));
+
+        return g_string_free(g_steal_pointer(&text), FALSE);
+}
+
 #define SIGNER_TEXT "96 hexadecimal digits, the SHA-384 of an RSA modulus (tdxctl inspect shows an image's signer)"
 
 static const char *set_signer(Config *c, const char *value) {
@@ -165,7 +203,7 @@ static const ConfigKey keys[] = {
         { "RefusedRetries", "2", "How many more attempts follow when the kernel refuses an image that was verified." },
         { "MaxJobs", "64", "How many unfinished jobs there may be." },
         { "MaxJobsPerUser", "16", "How many unfinished jobs one user may have." },
-        { "StaleGuestSec", "10min", "A VM without a sign of running for longer than this is named with what can be done about it; it still counts as building." },
+        { "StaleGuestSec", "10min", "A VM without a sign of running for longer than this is named with what can be done about it; it blocks on, unless it is proven that it has begun no TD." },
         { "QuietSec", "infinity", "Without better evidence, guess that no TD is being built when no VM was made for this long; infinity: never guess." },
         { "HoldMaxSec", "30s", "How long those who delay updates have, after PrepareForUpdate, to let go." },
         { "DrainAfterSec", "infinity", "After this time a waiting job keeps new builds off, so that a moment without one comes; infinity: only if asked to (drain)." },
@@ -174,6 +212,7 @@ static const ConfigKey keys[] = {
         { "BuildHoldMaxSec", "10min", "How long an announced build can keep updates off without a further sign, at most." },
         { "MaxHolds", "200", "How many holds there may be; each takes two descriptors of the service's fd store." },
         { "MaxHoldsPerUser", "50", "How many holds one user may have." },
+        { "MaintenanceWindow", "", "When updates may start: a calendar expression of systemd.time(7) and a duration, such as Sat,Sun 02:00 4h; may be given more than once. None: always." },
         { "LogLevel", "info", "The least severe messages to log: err, warning, notice, info or debug." },
 };
 
@@ -186,7 +225,7 @@ static const struct {
         { set_jobs, get_jobs },           { set_user_jobs, get_user_jobs }, { set_stale, get_stale }, { set_quiet, get_quiet },
         { set_hold, get_hold },           { set_drain_after, get_drain_after }, { set_drain_max, get_drain_max },
         { set_build_wait, get_build_wait }, { set_build_hold, get_build_hold }, { set_holds, get_holds },
-        { set_user_holds, get_user_holds }, { set_level, get_level },
+        { set_user_holds, get_user_holds }, { set_window, get_window }, { set_level, get_level },
 };
 
 const ConfigKey *config_keys(size_t *ret_n) {
@@ -208,6 +247,7 @@ Config *config_free(Config *config) {
 
         g_strfreev(config->catalogue_directories);
         g_free(config->signers);
+        clear_windows(config);
         g_clear_pointer(&config->sources, g_hash_table_unref);
         g_free(config->fingerprint);
         g_free(config);

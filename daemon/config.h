@@ -6,6 +6,7 @@
 
 #include "catalogue/catalogue.h"
 #include "core/gate.h"
+#include "window.h"
 
 /*
  * The configuration in force: immutable once loaded; a reload makes a new one.
@@ -24,6 +25,8 @@ typedef struct Config {
         uint64_t hold_max, drain_after, drain_max;
         uint64_t build_wait_max, build_hold_max;
         unsigned max_holds, max_holds_per_user;
+        Window **windows;
+        size_t n_windows;
         int log_level;
         GHashTable *sources;                    /* key -> file and line that set it */
         char *fingerprint;                      /* a text that changes with any value that a plan depends on */

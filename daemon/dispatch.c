@@ -30,10 +30,8 @@
 #define KEEP_FINISHED 32U
 #define KEEP_FINISHED_USEC (3600 * USEC_PER_SEC)
 
-static void run_queue(Manager *m);
-
 static int on_kick(sd_event_source *source, void *userdata) {
-        run_queue(userdata);
+        dispatch_run(userdata);
         return 0;
 }
 
@@ -54,7 +52,7 @@ void dispatch_kick(Manager *m) {
 }
 
 static int on_timer(sd_event_source *source, uint64_t usec, void *userdata) {
-        run_queue(userdata);
+        dispatch_run(userdata);
         return 0;
 }
 
@@ -97,34 +95,61 @@ static char *find_foreign(Manager *m) {
         return NULL;
 }
 
-/*
- * The moment as it is now. @job: whose backoff counts, or NULL. @evidence and *@foreign own the texts that
- * *@ret points to.
- */
-void dispatch_moment(Manager *m, const Job *job, MomentFacts *ret, Evidence *evidence, char **foreign) {
-        evidence_read(m->roots, evidence);
-        *foreign = find_foreign(m);
+void moment_clear(Moment *moment) {
+        activity_verdict_clear(&moment->activity);
+        g_free(moment->foreign);
+        *moment = (Moment) {};
+}
 
-        *ret = (MomentFacts) {
-                .activity = { evidence->activity, evidence->text },
+/* What the answer rests on, for the history. That unknown was taken for idle is part of it. */
+void moment_record(const Moment *moment, Job *job) {
+        const ActivityVerdict *activity = &moment->activity;
+        g_autofree char *seen = g_strdup_printf("%s: %s%s", tier_to_string(activity->tier), activity->text,
+                                                activity->activity == ACTIVITY_IDLE ? "" : " (ignored on request)");
+
+        record_set(&job->record->evidence, seen);
+}
+
+/* The evidence last: between that and the handover as little as possible must lie. */
+void dispatch_moment(Manager *m, const JobOptions *options, uint64_t next_attempt, Moment *ret) {
+        uint64_t now = clock_realtime(&system_clock), until = 0;
+        const HoldFacts *holds;
+        size_t n_holds;
+        bool open;
+
+        *ret = (Moment) { .foreign = find_foreign(m) };
+        open = windows_open(m->config->windows, m->config->n_windows, now, &until);
+        watch_judge(m, options, &ret->activity);
+        if (!options || !options->ignored)
+                watch_note(m, &ret->activity);
+        holds = watch_holds(m, &n_holds);
+
+        ret->facts = (MomentFacts) {
+                .activity = &ret->activity,
+                .holds = holds,
+                .n_holds = n_holds,
+                .delays_are_over = drain_delays_are_over(m),
+                .delays_end = drain_delays_end(m),
+                .outside_window = !open,
+                .window_opens = until,
                 .store_failed = store_failed(m->store),
-                .foreign_upload = *foreign,
-                .now = clock_realtime(&system_clock),
-                .next_attempt = job ? job->record->next_attempt : 0,
+                .foreign_upload = ret->foreign,
+                .now = now,
+                .next_attempt = next_attempt,
+                .step_over_window = options && options->now,
+                .ignore_activity = options && options->ignore_activity,
         };
 }
 
-void dispatch_gate(Manager *m, const Job *job, BlockerList *ret, Evidence *ret_evidence) {
-        g_autofree char *foreign = NULL;
+void dispatch_gate(Manager *m, const Job *job, BlockerList *ret, Moment *ret_moment) {
         Image *image = manager_find_image(m, job->record->to);
         Policy policy = manager_policy(m);
-        MomentFacts moment;
         ImageFacts facts;
 
         if (image)
                 manager_image_facts(m, image, &facts);
-        dispatch_moment(m, job, &moment, ret_evidence, &foreign);
-        gate_evaluate(inventory_facts(m->inventory), image ? &facts : NULL, &policy, &moment, ret);
+        dispatch_moment(m, &job->record->options, job->record->next_attempt, ret_moment);
+        gate_evaluate(inventory_facts(m->inventory), image ? &facts : NULL, &policy, &ret_moment->facts, ret);
 }
 
 static void log_finished(const Job *job) {
@@ -163,7 +188,8 @@ void dispatch_announce_end(Manager *m, Job *job) {
         manager_tell_job(m, job, JOB_CHANGED_STATE | JOB_CHANGED_RESULT | JOB_CHANGED_ATTEMPTS | JOB_CHANGED_PROGRESS);
         if (m->started)
                 m->events.job_finished(job, m->events.userdata);
-        manager_prepare(m, false);
+        drain_stop(m);
+        drain_prepare(m, false);
         manager_tell(m, MANAGER_CHANGED_JOBS | MANAGER_CHANGED_STATE);
         dispatch_forget(m);
         dispatch_kick(m);
@@ -240,8 +266,11 @@ void dispatch_forget(Manager *m) {
 }
 
 static void set_waiting(Manager *m, Job *job, const Blocker *blocker) {
-        /* Whoever listens to PrepareForUpdate has nothing to prepare for as long as something blocks. */
-        manager_prepare(m, false);
+        /*
+         * Whoever listens to PrepareForUpdate has nothing to prepare for as long as something else blocks than those who
+         * prepare, or than what a drain waits for.
+         */
+        drain_prepare(m, job->record->state == JOB_DRAINING || blocker->id == BLOCKER_DRAINING);
         if (!job_set_reason(job, "%s", blocker->text))
                 return;
 
@@ -266,7 +295,7 @@ static void finish_refused(Manager *m, Job *job, const Blocker *refusal) {
                 dispatch_finish(m, job, RESULT_FAILED, blocker_error(refusal->id), refusal->text);
 }
 
-static void move(Manager *m, Job *job, JobEvent event) {
+void dispatch_move(Manager *m, Job *job, JobEvent event) {
         job_move(job, event);
         (void) manager_save(m, job);
         manager_tell_job(m, job, JOB_CHANGED_STATE);
@@ -275,7 +304,7 @@ static void move(Manager *m, Job *job, JobEvent event) {
 static void end_backoff(Manager *m, Job *job) {
         job->record->next_attempt = 0;
         job_set_reason(job, "Looking again whether any TD is being built");
-        move(m, job, JOB_EVENT_RETRY_TIME);
+        dispatch_move(m, job, JOB_EVENT_RETRY_TIME);
 }
 
 /* Has the store come back? A failed save is tried again; what is on disk must not be behind. */
@@ -357,17 +386,64 @@ static uint64_t earlier(uint64_t a, uint64_t b) {
         return a == 0 || (b != 0 && b < a) ? b : a;
 }
 
-/* One step for the job at the head. Returns true if it left the head, so that the next one gets its turn. */
-static bool run_head(Manager *m, Job *job) {
-        g_auto(BlockerList) blockers = {};
-        g_auto(Evidence) evidence = {};
+/* What it waits for may have come: a window that opened, a hold that ended, or another budget cut a backoff short. */
+static bool is_cut_short(Manager *m, Job *job, const BlockerList *blockers) {
+        bool closed = false;
+
+        for (size_t i = 0; i < blockers->n; i++)
+                closed = closed || (blockers->items[i].severity == SEVERITY_WAIT && blockers->items[i].id != BLOCKER_BACKOFF);
+
+        if (closed)
+                job->closed = true;
+        return !closed && (job->closed || m->cut_short);
+}
+
+static void start_attempt(Manager *m, Job *job, const Moment *moment) {
+        moment_record(moment, job);
+        if (attempt_start(m, job, manager_find_image(m, job->record->to)) < 0)
+                wake_at(m, clock_realtime(&system_clock) + START_RETRY_USEC);
+}
+
+/* Nothing of what blocks refuses it: begin, or wait for what ends that. */
+static void go_on_or_wait(Manager *m, Job *job, const BlockerList *blockers, const Moment *moment) {
         uint64_t now = clock_realtime(&system_clock), next;
         const Blocker *blocker;
 
+        if (job->record->state == JOB_BACKOFF && is_cut_short(m, job, blockers))
+                end_backoff(m, job);
+
+        blocker = blocker_list_wait(blockers);
+        if (blocker && blocker->id == BLOCKER_BACKOFF && job->record->state != JOB_BACKOFF)
+                blocker = NULL; /* it has just ended */
+        if (!blocker) {
+                /* It may have ended while the gate was being asked. */
+                if (job->record->state == JOB_BACKOFF)
+                        end_backoff(m, job);
+                start_attempt(m, job, moment);
+                return;
+        }
+
+        if (job->record->state != JOB_BACKOFF && !drain_step(m, job, blockers))
+                set_waiting(m, job, blocker);
+
+        next = job->record->state == JOB_BACKOFF ? job->record->next_attempt : now + POLL_USEC;
+        wake_at(m, earlier(earlier(next, drain_next(m, job)), next_deadline(m)));
+        watch_poll(m, &moment->activity);
+}
+
+/* One step for the job at the head. Returns true if it left the head, so that the next one gets its turn. */
+static bool run_head(Manager *m, Job *job) {
+        g_auto(BlockerList) blockers = {};
+        g_auto(Moment) moment = {};
+        uint64_t now = clock_realtime(&system_clock);
+        const Blocker *refusal;
+
         if (job->record->state == JOB_QUEUED) {
                 job_set_reason(job, "Looking whether any TD is being built");
-                move(m, job, JOB_EVENT_HEAD);
+                dispatch_move(m, job, JOB_EVENT_HEAD);
         }
+        if (job->waiting_since == 0)
+                job->waiting_since = clock_boottime(&system_clock);
         if (expire(m, job, now))
                 return true;
         /* The wall clock may have been set back. */
@@ -380,32 +456,15 @@ static bool run_head(Manager *m, Job *job) {
         if (check_target(m, job))
                 return true;
 
-        dispatch_gate(m, job, &blockers, &evidence);
-        blocker = blocker_list_refusal(&blockers);
-        if (blocker) {
-                finish_refused(m, job, blocker);
+        dispatch_gate(m, job, &blockers, &moment);
+        refusal = blocker_list_refusal(&blockers);
+        if (refusal) {
+                finish_refused(m, job, refusal);
                 return true;
         }
 
-        blocker = blocker_list_wait(&blockers);
-        if (!blocker) {
-                g_autofree char *seen = g_strdup_printf("%s: %s", evidence.tier, evidence.text);
-
-                record_set(&job->record->evidence, seen);
-                /* It may have ended while the gate was being asked. */
-                if (job->record->state == JOB_BACKOFF)
-                        end_backoff(m, job);
-                if (attempt_start(m, job, manager_find_image(m, job->record->to)) >= 0)
-                        return false;
-                wake_at(m, now + START_RETRY_USEC);
-                return false;
-        } else if (job->record->state != JOB_BACKOFF) {
-                set_waiting(m, job, blocker);
-                manager_prepare(m, false);
-        }
-
-        next = job->record->state == JOB_BACKOFF ? job->record->next_attempt : now + POLL_USEC;
-        wake_at(m, earlier(next, next_deadline(m)));
+        go_on_or_wait(m, job, &blockers, &moment);
+        m->cut_short = false;
         return false;
 }
 
@@ -432,16 +491,32 @@ static bool has_unsaved(const Manager *m) {
         return false;
 }
 
-static void run_queue(Manager *m) {
+/* Before the next attempt begins: whoever has waited for the last one to be over gets its turn. */
+static void admit_builds(Manager *m) {
+        bool admits = manager_admits_builds(m);
+
+        if (m->admitted == admits)
+                return;
+
+        m->admitted = admits;
+        if (admits && m->started)
+                m->events.admit(m->events.userdata);
+}
+
+void dispatch_run(Manager *m) {
         uint64_t next;
         Job *job;
 
         m->timer = sd_event_source_disable_unref(m->timer);
+        watch_rest(m);
+        admit_builds(m);
         expire_queued(m);
 
         while (!m->attempt && (job = dispatch_head(m)))
                 if (!run_head(m, job))
                         break;
+
+        admit_builds(m);
 
         if (m->timer)
                 return;

@@ -14,6 +14,10 @@ typedef struct Job {
         double progress;        /* 0..1, of the running attempt */
         bool handed_over;       /* the kernel has the image: neither cancel nor deadline count any more */
         bool unsaved;           /* the last save failed: try again before anything else */
+        uint64_t waiting_since; /* boottime usec when it came to the head of the queue, 0: not yet */
+        unsigned drains;        /* how often new builds were kept off for it, in vain */
+        uint64_t next_drain;    /* boottime usec before which that is not done again */
+        bool closed;            /* something else than the backoff has blocked since it began */
         int waits_for;          /* the BlockerId that was logged last, -1: none */
 } Job;
 

@@ -40,6 +40,7 @@ static int on_tell(sd_event_source *source, void *userdata) {
         m->untold = 0;
         if (m->started && changes != 0)
                 m->events.changed(changes, m->events.userdata);
+        watch_tell(m);
         return 0;
 }
 
@@ -52,7 +53,7 @@ void manager_tell(Manager *m, unsigned changes) {
         int r = 0;
 
         m->untold |= changes;
-        if (!m->started || m->untold == 0)
+        if (!m->started || (m->untold == 0 && m->window_open == m->window_told))
                 return;
 
         if (!m->tell)
@@ -72,17 +73,14 @@ void manager_tell_job(Manager *m, Job *job, unsigned changes) {
                 manager_tell(m, MANAGER_CHANGED_STATE);
 }
 
-void manager_prepare(Manager *m, bool start) {
-        if (m->prepared == start)
-                return;
-
-        m->prepared = start;
-        if (m->started)
-                m->events.prepare(start, m->events.userdata);
-}
-
 void manager_read_hardware(Manager *m) {
+        const HostFacts *host = inventory_facts(m->inventory);
+        bool had = host->have_remaining;
+        uint32_t remaining = host->remaining;
+
         inventory_read_hardware(m->inventory);
+        if (host->have_remaining != had || host->remaining != remaining)
+                m->cut_short = true;
         m->hardware_read = clock_boottime(&system_clock);
 }
 
@@ -233,6 +231,8 @@ int manager_new(const ManagerOptions *options, Manager **ret) {
         m->config_file = g_strdup(options->config_file);
         m->directories = g_strdupv(options->directories);
         m->import_directory = g_strdup(options->import_directory);
+        m->probes = g_strdup(options->probes);
+        m->admitted = true;
         m->log_level = options->log_level;
         m->inventory = inventory_new(m->roots);
         m->jobs = g_ptr_array_new_with_free_func(job_destroy);
@@ -248,13 +248,10 @@ int manager_new(const ManagerOptions *options, Manager **ret) {
         return 0;
 }
 
-/* Support can come after the daemon, and go. */
-static void on_interface(void *userdata) {
+static void on_holds(void *userdata) {
         Manager *m = userdata;
 
-        if (m->attempt)
-                return; /* it is looked at in the attempt, and after it */
-        manager_observe(m);
+        manager_tell(m, MANAGER_CHANGED_HOLDS);
         dispatch_kick(m);
 }
 
@@ -271,9 +268,12 @@ int manager_start(Manager *m, const ManagerEvents *events) {
         if (!*m->last_version && host->have_running)
                 remember_version(m);
 
-        r = uevents_new(m->event, m->roots, on_interface, m, &m->uevents);
+        r = holds_new(m->event, on_holds, m, &m->holds);
         if (r < 0)
-                log_warning(r, "The kernel's events cannot be heard; that the upload interface comes or goes is seen only at the next request");
+                return log_error(r, "Failed to take over the holds");
+        r = watch_start(m);
+        if (r < 0)
+                return log_error(r, "Failed to watch for VMs");
 
         m->started = true;
         r = recover_jobs(m);
@@ -291,7 +291,7 @@ int manager_start(Manager *m, const ManagerEvents *events) {
 void manager_stop(Manager *m) {
         /* As long as the kernel has an image, the next daemon says when it is over. */
         if (!m->attempt || (m->attempt->upload && !upload_handed_over(m->attempt->upload)))
-                manager_prepare(m, false);
+                drain_prepare(m, false);
         m->started = false;
 
         /* Nothing was handed over: that is known now, and would have to be found out later. */
@@ -314,12 +314,16 @@ Manager *manager_free(Manager *m) {
         sd_event_source_disable_unref(m->kick);
         sd_event_source_disable_unref(m->tell);
         sd_event_source_disable_unref(m->timer);
+        sd_event_source_disable_unref(m->poll);
         sd_event_source_disable_unref(m->forget);
         g_clear_pointer(&m->jobs, g_ptr_array_unref);
         g_clear_pointer(&m->aside, g_hash_table_unref);
         catalogue_unref(m->catalogue);
         g_free(m->catalogue_stamp);
-        uevents_free(m->uevents);
+        holds_free(m->holds);
+        evidence_free(m->evidence);
+        g_free(m->window_reason);
+        g_free(m->probes);
         inventory_free(m->inventory);
         store_close(m->store);
         config_free(m->config);
@@ -410,6 +414,3 @@ const Config *manager_config(const Manager *m) {
         return m->config;
 }
 
-void manager_evidence(const Manager *m, Evidence *ret) {
-        evidence_read(m->roots, ret);
-}

@@ -10,7 +10,6 @@
 #include "failure.h"
 #include "hold.h"
 #include "job.h"
-#include "platform/evidence.h"
 #include "platform/inventory.h"
 #include "store/store.h"
 
@@ -72,6 +71,9 @@ typedef struct Request {
         uid_t uid;
 } Request;
 
+void request_clear(Request *request);
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Request, request_clear)
+
 typedef struct Plan {
         char *from, *to, *token;
         bool allowed;                   /* nothing refuses it (it may still have to wait) */
@@ -103,7 +105,7 @@ int manager_announce_build(Manager *manager, const HoldRequest *request, const B
                            uint32_t *ret_id, Failure *failure);
 int manager_end_build(Manager *manager, uint32_t id, uid_t uid, Failure *failure);
 bool manager_admits_builds(const Manager *manager);
-const HoldFacts *manager_holds(const Manager *manager, size_t *ret_n);
+const HoldFacts *manager_holds(Manager *manager, size_t *ret_n);        /* as of now, oldest first */
 
 /* The announcement of a new job, after whoever asked has been answered. */
 void manager_announce(Manager *manager, Job *job);
@@ -125,7 +127,6 @@ const HostFacts *manager_host(const Manager *manager);
 const Config *manager_config(const Manager *manager);
 const Catalogue *manager_catalogue(Manager *manager);           /* read again first if it changed */
 void manager_image_blockers(Manager *manager, const Image *image, ImageFacts *ret_facts, BlockerList *ret);
-void manager_evidence(const Manager *manager, Evidence *ret);
 void manager_activity(Manager *manager, ActivityVerdict *ret);  /* as of now; the guests' verdicts go with manager_guests() */
 const GuestFacts *const *manager_guests(const Manager *manager, size_t *ret_n);
 void manager_blocked_by(Manager *manager, BlockerList *ret);    /* the head job, else a hypothetical Apply */

@@ -168,12 +168,12 @@ static void note_busy(Manager *m, const JobRecord *record) {
 static void settle_prepare(Manager *m, const Job *job) {
         JobState state = job->record->state;
 
-        if (state != JOB_UPLOADING && state != JOB_VERIFYING && state != JOB_BACKOFF)
+        if (state != JOB_UPLOADING && state != JOB_VERIFYING && state != JOB_BACKOFF && state != JOB_DRAINING)
                 return;
 
         m->prepared = true;
-        if (state == JOB_BACKOFF)
-                manager_prepare(m, false);
+        if (state == JOB_BACKOFF || state == JOB_DRAINING)
+                drain_prepare(m, false);
 }
 
 static int compare_jobs(const void *a, const void *b) {
@@ -206,6 +206,9 @@ int recover_jobs(Manager *m) {
 
                 note_busy(m, job->record);
                 settle_prepare(m, job);
+                /* A drain begins anew, if it is still wanted. */
+                if (job->record->state == JOB_DRAINING)
+                        dispatch_move(m, job, JOB_EVENT_DRAIN_END);
                 if (job->record->state == JOB_UPLOADING || job->record->state == JOB_VERIFYING)
                         recover_attempt(m, job);
         }

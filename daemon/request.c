@@ -11,6 +11,10 @@
 #include "core/plan.h"
 #include "manager-internal.h"
 
+void request_clear(Request *request) {
+        g_clear_pointer(&request->options.ignored, g_array_unref);
+}
+
 void plan_clear(Plan *plan) {
         g_free(plan->from);
         g_free(plan->to);
@@ -112,17 +116,15 @@ static char **make_steps(const Plan *plan, const Image *image) {
         return (char **) g_ptr_array_free(g_steal_pointer(&steps), false);
 }
 
-static void plan_for_image(Manager *m, const Image *image, Plan *ret) {
+static void plan_for_image(Manager *m, const Image *image, const JobOptions *options, Plan *ret) {
         const HostFacts *host = manager_host(m);
-        g_auto(Evidence) evidence = {};
-        g_autofree char *foreign = NULL;
-        MomentFacts moment;
+        g_auto(Moment) moment = {};
         Policy policy = manager_policy(m);
         ImageFacts facts;
 
         manager_image_facts(m, image, &facts);
-        dispatch_moment(m, NULL, &moment, &evidence, &foreign);
-        gate_evaluate(host, &facts, &policy, &moment, &ret->blockers);
+        dispatch_moment(m, options, 0, &moment);
+        gate_evaluate(host, &facts, &policy, &moment.facts, &ret->blockers);
 
         ret->allowed = !blocker_list_refusal(&ret->blockers);
         ret->to = g_strdup(VERSION_STRING(facts.version));
@@ -189,7 +191,7 @@ int manager_plan(Manager *m, const Request *request, Plan *ret, Failure *failure
         if (r < 0 && !*request->version)
                 image = newest_of_line(m);
         if (image)
-                plan_for_image(m, image, ret);
+                plan_for_image(m, image, &request->options, ret);
         else if (failure->id == ERROR_INVALID_ARGS || failure->id == ERROR_NO_SUCH_VERSION)
                 return r;
         else
@@ -227,6 +229,7 @@ static Job *make_job(Manager *m, const Request *request, const Image *image) {
         record->state = JOB_QUEUED;
         record->requester = request->uid;
         record->options = request->options;
+        record->options.ignored = request->options.ignored ? g_array_ref(request->options.ignored) : NULL;
         record->created = clock_realtime(&system_clock);
         record->expires = request->options.deadline;
         if (record->expires == UINT64_MAX)
@@ -315,6 +318,10 @@ void manager_announce(Manager *m, Job *job) {
         log_full(LOG_INFO, 0,
                  FIELDS("MESSAGE_ID", MESSAGE_JOB_QUEUED, FIELD_JOB, id, FIELD_FROM, job->record->from, FIELD_TO, job->record->to, FIELD_UID, uid),
                  "Job %s: update from %s to %s queued by user %s", id, job->record->from, job->record->to, uid);
+        if (job->record->options.ignore_activity || job->record->options.ignored)
+                log_full(LOG_WARNING, 0, FIELDS(FIELD_JOB, id, FIELD_UID, uid),
+                         "Job %s: user %s has asked to ignore %s; the measurement of a TD in its build could be spoiled", id, uid,
+                         job->record->options.ignored ? "VMs that may be building a TD" : "that it is not known whether a TD is being built");
         m->events.job_new(job, m->events.userdata);
         manager_tell(m, MANAGER_CHANGED_JOBS | MANAGER_CHANGED_STATE);
         dispatch_kick(m);

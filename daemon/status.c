@@ -21,7 +21,7 @@ const char *manager_state(const Manager *m) {
 static char *reason_text(const Manager *m) {
         const HostFacts *host = manager_host(m);
         Job *head = dispatch_head(m);
-        g_auto(Evidence) evidence = {};
+        g_auto(ActivityVerdict) activity = {};
 
         if (host->lost)
                 return g_strdup("The TDX module is gone and every TD with it; only a reboot brings it back");
@@ -30,9 +30,9 @@ static char *reason_text(const Manager *m) {
         if (host->unsupported)
                 return g_strdup(host->unsupported);
 
-        evidence_read(m->roots, &evidence);
-        return g_strdup_printf("No update is queued; %s%s",
-                               evidence.activity == ACTIVITY_IDLE ? "" : "whether a TD is being built is not known: ", evidence.text);
+        watch_judge(m, NULL, &activity);
+        return g_strdup_printf("No update is queued; %s%s", activity.activity == ACTIVITY_UNKNOWN ? "whether a TD is being built is not known: " : "",
+                               activity.text);
 }
 
 char *manager_state_reason(const Manager *m) {
@@ -62,11 +62,11 @@ void manager_blocked_by(Manager *m, BlockerList *ret) {
         Job *head = dispatch_head(m);
         Request request = { .version = "", .why = "", .unit = "", .plan = "" };
         g_auto(Failure) failure = {};
-        g_auto(Evidence) evidence = {};
+        g_auto(Moment) moment = {};
         g_auto(Plan) plan = {};
 
         if (head) {
-                dispatch_gate(m, head, ret, &evidence);
+                dispatch_gate(m, head, ret, &moment);
                 return;
         }
 

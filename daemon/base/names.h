@@ -37,6 +37,7 @@
 #define FIELD_ATTEMPT           "TDX_ATTEMPT"
 #define FIELD_OUTCOME           "TDX_OUTCOME"
 #define FIELD_BLOCKER           "TDX_BLOCKER"
+#define FIELD_GUEST              "TDX_GUEST"
 #define FIELD_UID               "TDX_UID"
 
 /* Message ids; their texts are in systemd/tdx-updated.catalog. */
@@ -51,4 +52,6 @@
 #define MESSAGE_CONFIG_INVALID  "723cb23bb77c46b38bf706b68a4a98b8"
 #define MESSAGE_STORE_FAILED    "41951e71a2fb49ba9258d05bccf36122"
 #define MESSAGE_OVERRIDE        "aabc30bf1dfe4062a1540fa6c8ee4f56"
+#define MESSAGE_DRAIN           "86e6b38739c6491c86d06726963cb056"
+#define MESSAGE_SUSPECT         "d7a9fb23148b4da7957c2be6a4d98a96"
 #define MESSAGE_WAITING         "cbda4c22839d4cfab05ba88193d6a322"

@@ -49,6 +49,7 @@ static void on_changed(unsigned changes, void *userdata) {
                 { MANAGER_CHANGED_SUPPORT, "UnsupportedReason" },
                 { MANAGER_CHANGED_SUPPORT, "Lost" },
                 { MANAGER_CHANGED_JOBS, "Jobs" },
+                { MANAGER_CHANGED_HOLDS, "Holds" },
         };
         const char *names[G_N_ELEMENTS(table) + 1];
         Bus *bus = userdata;
@@ -76,6 +77,19 @@ static void on_prepare(bool start, void *userdata) {
         (void) sd_bus_emit_signal(bus->bus, BUS_PATH, BUS_INTERFACE, "PrepareForUpdate", "b", (int) start);
 }
 
+static void on_window(bool open, const char *reason, void *userdata) {
+        Bus *bus = userdata;
+
+        if (open)
+                (void) sd_bus_emit_signal(bus->bus, BUS_PATH, BUS_INTERFACE, "WindowOpened", NULL);
+        else
+                (void) sd_bus_emit_signal(bus->bus, BUS_PATH, BUS_INTERFACE, "WindowClosed", "s", reason);
+}
+
+static void on_admit(void *userdata) {
+        hold_bus_admit(userdata);
+}
+
 static void on_module_updated(const char *from, const char *to, uint32_t job, void *userdata) {
         Bus *bus = userdata;
 
@@ -96,6 +110,8 @@ ManagerEvents bus_events(Bus *bus) {
                 .job_forgotten = on_job_forgotten,
                 .changed = on_changed,
                 .prepare = on_prepare,
+                .window = on_window,
+                .admit = on_admit,
                 .module_updated = on_module_updated,
                 .module_lost = on_module_lost,
                 .userdata = bus,
@@ -137,6 +153,7 @@ int bus_new(sd_event *event, Manager *manager, Bus **ret) {
                 return log_error(r, "Failed to set the bus up");
 
         bus->auth = auth_new(bus->bus);
+        bus->builds = g_ptr_array_new();
         *ret = g_steal_pointer(&bus);
         return 0;
 }
@@ -156,6 +173,7 @@ Bus *bus_free(Bus *bus) {
         if (!bus)
                 return NULL;
 
+        hold_bus_free(bus);
         auth_free(bus->auth);
         sd_bus_flush_close_unref(bus->bus);
         g_free(bus);

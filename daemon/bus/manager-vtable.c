@@ -37,13 +37,19 @@ static int get_text(sd_bus *bus, const char *path, const char *interface, const 
 
 static int get_number(sd_bus *bus, const char *path, const char *interface, const char *property, sd_bus_message *reply,
                       void *userdata, sd_bus_error *error) {
-        const HostFacts *host = manager_host(look(userdata));
+        Manager *m = look(userdata);
+        const HostFacts *host = manager_host(m);
         uint32_t number = 0;
+        size_t n;
 
         if (strcmp(property, "RemainingUpdates") == 0)
                 number = host->have_remaining ? host->remaining : 0;
         else if (strcmp(property, "CpuSignature") == 0)
                 number = host->n_cpus > 0 ? host->cpus[0] : 0;
+        else if (strcmp(property, "Holds") == 0) {
+                (void) manager_holds(m, &n);
+                number = (uint32_t) n;
+        }
 
         return sd_bus_message_append(reply, "u", number);
 }
@@ -57,26 +63,33 @@ static int get_flag(sd_bus *bus, const char *path, const char *interface, const 
 
 static int get_evidence(sd_bus *bus, const char *path, const char *interface, const char *property, sd_bus_message *reply,
                         void *userdata, sd_bus_error *error) {
-        g_auto(Evidence) evidence = {};
+        g_auto(ActivityVerdict) verdict = {};
 
-        manager_evidence(((Bus *) userdata)->manager, &evidence);
+        manager_activity(((Bus *) userdata)->manager, &verdict);
         if (strcmp(property, "Idle") == 0)
-                return sd_bus_message_append(reply, "b", evidence.activity == ACTIVITY_IDLE);
+                return sd_bus_message_append(reply, "b", verdict.activity == ACTIVITY_IDLE);
         if (strcmp(property, "Evidence") == 0)
-                return sd_bus_message_append(reply, "s", evidence.tier);
-        return sd_bus_message_append(reply, "u", strcmp(property, "Guests") == 0 ? evidence.guests : evidence.building);
+                return sd_bus_message_append(reply, "s", tier_to_string(verdict.tier));
+        return sd_bus_message_append(reply, "u", strcmp(property, "Guests") == 0 ? verdict.n_guests : verdict.n_building);
 }
 
 static int get_blocked_by(sd_bus *bus, const char *path, const char *interface, const char *property, sd_bus_message *reply,
                           void *userdata, sd_bus_error *error) {
         g_auto(BlockerList) blockers = {};
+        BlockerId last = _BLOCKER_MAX;
         int r;
 
         manager_blocked_by(((Bus *) userdata)->manager, &blockers);
         r = sd_bus_message_open_container(reply, 'a', "s");
-        for (size_t i = 0; r >= 0 && i < blockers.n; i++)
-                if (blockers.items[i].severity != SEVERITY_NOTE)
-                        r = sd_bus_message_append(reply, "s", blocker_id_to_string(blockers.items[i].id));
+        for (size_t i = 0; r >= 0 && i < blockers.n; i++) {
+                const Blocker *b = &blockers.items[i];
+
+                /* One for each VM, but the same id: they are in the order of the ids. */
+                if (b->severity == SEVERITY_NOTE || b->id == last)
+                        continue;
+                last = b->id;
+                r = sd_bus_message_append(reply, "s", blocker_id_to_string(b->id));
+        }
         return r < 0 ? r : sd_bus_message_close_container(reply);
 }
 
