@@ -42,6 +42,7 @@ SIGNATURES = {
 OPTION_TYPES = {
     "deadline": "t", "reason": "s", "drain": "b", "plan": "s", "now": "b",
     "ignore-activity": "b", "ignore-guests": "a(ut)", "version": "s", "mapping": "h",
+    "machine": "s", "unit": "s", "pid": "u",
 }
 
 

@@ -31,9 +31,8 @@ def raw_image(images, world):
 
 # No evidence counts as busy.
 
-@pytest.mark.parametrize("evidence", ["misc-tdx=2", "misc-tdx=1", "misc-tdx=absent",
-                                      "read-error=cgroup/misc.current:EACCES",
-                                      "kvm-intel-tdx=absent"])
+# More TDs than VMs are known.
+@pytest.mark.parametrize("evidence", ["misc-tdx=2", "misc-tdx=1"])
 def test_activity_unknown(make_host, evidence):
     host = make_host(set=[evidence])
     record = host.record()
@@ -45,10 +44,17 @@ def test_activity_unknown(make_host, evidence):
     assert not host.get("Idle")
     host.call("Refresh")
     assert job.get("State") == "waiting" and host.sim.number("uploads") == 0
-    key = evidence.partition("=")[0]
-    host.sim.ctl("set", f"{key}={ {'read-error': '', 'kvm-intel-tdx': 'Y'}.get(key, '0')}")
+    host.sim.set(misc_tdx=0)
     check_end(host, record, job, "success", spent=1, uploads=1)
     assert check_prepare_pairs(record) == 1
+
+
+@pytest.mark.parametrize("evidence", ["misc-tdx=absent", "read-error=cgroup/misc.current:EACCES"])
+def test_no_vm_is_proof(make_host, evidence):
+    """Without the count of TDs, too."""
+    host = make_host(set=[evidence])
+    assert host.get("Idle") and host.get("Evidence") == "T0" and host.get("BlockedBy") == []
+    assert host.apply("1.5.06").finish() == "success"
 
 
 @pytest.mark.host(set=["misc-tdx=absent", "kvm-intel-tdx=absent", "kvm=no"])
@@ -66,13 +72,16 @@ def test_kvm_without_tdx_is_proof(make_host, evidence):
     assert host.history()[0]["evidence"].startswith("T0")
 
 
-def test_real_tds(host):
-    """As long as there is any TD: whether it is still in its build cannot be seen yet."""
+def test_real_td(host):
+    """Its build is over when it runs; that it is finalised cannot be seen without the probes."""
+    host.sim.ctl("vm", "create", "4711", "9")
     host.sim.ctl("td", "begin", "web", "4711")
     job = host.apply("1.5.06")
-    wait_blocked(host, job, "activity-unknown")
+    wait_blocked(host, job, "td-building")
     host.sim.ctl("td", "finalize", "web")
-    host.sim.ctl("td", "destroy", "web")
+    host.call("Refresh")
+    wait_blocked(host, job, "td-building")
+    host.sim.ctl("vm", "run", "4711", "9")
     assert job.finish() == "success"
     assert host.sim.number("corrupted") == 0
 
