@@ -162,6 +162,12 @@ static void test_a_vmm_that_dies_leaves_no_build(void **state) {
         assert_int_equal(bed_find(a)->pid, pid);
         assert_string_equal(bed_find(a)->name, "vmm?\xef\xbf\xbd");
 
+        /* What happens to others meanwhile changes nothing. */
+        begin(b);
+        tdh_mng_key_freeid(b);
+        bed_read();
+        assert_non_null(bed_find(a));
+
         /* Nothing is recorded when it ends, and it is a zombie for a time. */
         close(pipe_fd);
         wait_for_zombie(pid);
@@ -282,7 +288,6 @@ static void test_another_version(void **state) {
 static void test_each_pin_is_needed(void **state) {
         static const char *const names[] = { PROBE_PIN_TDS, PROBE_PIN_EVENTS, PROBE_PIN_PROGRAM "freeid", PROBE_PIN_LINK "init",
                                              PROBE_PIN_LINK "finalize-return" };
-        g_autofree char *other = g_build_filename(bed.pins, PROBE_PIN_LINK "finalize", NULL);
 
         for (size_t i = 0; i < G_N_ELEMENTS(names); i++) {
                 g_autofree char *path = g_build_filename(bed.pins, names[i], NULL);
@@ -291,8 +296,34 @@ static void test_each_pin_is_needed(void **state) {
                 assert_int_equal(unlink(path), 0);
                 assert_non_null(bed_read()->unavailable);
                 assert_non_null(strstr(bed.facts.unavailable, "another version"));
-                assert_int_equal(rename(other, path), 0);
-                assert_non_null(bed_read()->unavailable);
+        }
+}
+
+/* What is pinned at @from takes the place of what is pinned at @to. */
+static void pin_in_place_of(const char *from, const char *to) {
+        g_autofree char *old = g_build_filename(bed.pins, from, NULL), *new = g_build_filename(bed.pins, to, NULL);
+        _cleanup_close_ int fd = bpf_obj_get(old);
+
+        assert_true(fd >= 0);
+        assert_int_equal(unlink(new), 0);
+        assert_int_equal(bpf_obj_pin(fd, new), 0);
+}
+
+static void test_each_pin_is_the_right_one(void **state) {
+        static const char *const pairs[][2] = {
+                { PROBE_PIN_LINK "finalize", PROBE_PIN_LINK "init" },
+                { PROBE_PIN_PROGRAM "init", PROBE_PIN_PROGRAM "init-return" },
+                { PROBE_PIN_COUNTERS, PROBE_PIN_TDS },
+                { PROBE_PIN_TDS, PROBE_PIN_EVENTS },
+        };
+
+        for (size_t i = 0; i < G_N_ELEMENTS(pairs); i++) {
+                assert_int_equal(bed_load(), LOAD_DONE);
+                assert_null(bed_read()->unavailable);
+                pin_in_place_of(pairs[i][0], pairs[i][1]);
+                bed_read_anew();
+                assert_non_null(bed.facts.unavailable);
+                assert_non_null(strstr(bed.facts.unavailable, "another version"));
         }
 }
 
@@ -356,6 +387,7 @@ int main(void) {
                 TEST(test_a_reader_needs_no_capability),
                 TEST(test_another_version),
                 TEST(test_each_pin_is_needed),
+                TEST(test_each_pin_is_the_right_one),
                 TEST(test_a_change_that_does_not_end_is_doubt),
                 TEST(test_a_contradiction_is_doubt),
                 TEST(test_the_map_is_read_when_the_generation_moves),
