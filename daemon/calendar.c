@@ -26,7 +26,8 @@
  */
 #define PROGRAM "/usr/bin/systemd-analyze"
 
-#define TIME_LIMIT (2 * USEC_PER_SEC)
+/* It took 0.8 s where ten processes shared two CPUs; what is late then is still an answer. */
+#define TIME_LIMIT (5 * USEC_PER_SEC)
 #define LINE_SIZE 256U          /* a time takes three lines of some 60 characters */
 
 typedef struct Child {

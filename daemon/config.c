@@ -40,7 +40,7 @@ static char *get_directory(const Config *c) {
         return g_strjoinv(" ", c->catalogue_directories);
 }
 
-#define WINDOW_TEXT "a calendar expression of systemd.time(7) and a duration, such as \"Sat,Sun 02:00 4h\" (systemd-analyze calendar tells what is wrong with the first)"
+#define WINDOW_TEXT "a calendar expression of systemd.time(7) and a duration, such as \"Sat,Sun 02:00 4h\""
 
 static void clear_windows(Config *c) {
         for (size_t i = 0; i < c->n_windows; i++)
@@ -49,20 +49,23 @@ static void clear_windows(Config *c) {
         c->n_windows = 0;
 }
 
+/* Interned, since it is not the same each time: the texts of the mistakes in a file are few. */
+static const char *explain_window(const char *problem) {
+        g_autofree char *text = g_strdup_printf(WINDOW_TEXT ", but %s", problem);
+
+        return g_intern_string(text);
+}
+
 static const char *set_window(Config *c, const char *value) {
         g_autofree char *problem = NULL;
         Window *window;
-        int r;
 
         if (!*value) {
                 clear_windows(c);
                 return NULL;
         }
-        r = window_parse(value, &window, &problem);
-        if (r == -EINVAL)
-                return WINDOW_TEXT;
-        if (r < 0)
-                return WINDOW_TEXT ", but systemd-analyze, which is asked what it means, could not be run";
+        if (window_parse(value, &window, &problem) < 0)
+                return explain_window(problem);
 
         c->windows = g_renew(Window *, c->windows, c->n_windows + 1);
         c->windows[c->n_windows++] = window;

@@ -10,10 +10,11 @@
 #include "window.h"
 
 /*
- * systemd is asked for so many times at once, and its answer is believed for an hour: until then the time zone's rules or
- * the host's zone may have changed. A job that waits looks every 250 ms; that must not start a process each time.
+ * systemd is asked for so many times at once: more would cost more than they are worth, since its answer is believed for
+ * an hour alone; by then the time zone's rules, or the host's zone, may have changed. A job that waits looks every 250 ms,
+ * and that must not start a process each time.
  */
-#define N_TIMES 64U
+#define N_TIMES 16U
 #define BELIEVED_FOR (3600 * USEC_PER_SEC)
 #define RETRY_AFTER (60 * USEC_PER_SEC)
 

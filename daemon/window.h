@@ -26,7 +26,7 @@ const char *window_text(const Window *window);
  * UINT64_MAX: not known); what is open may stay open longer, if more windows follow without a pause than were looked at.
  * No window at all is always open. An answer that systemd cannot give is no, and is logged.
  *
- * Asks systemd at most once an hour for each window (more often for one that begins more than 64 times an hour), and
+ * Asks systemd at most once an hour for each window (more often for one that begins more than 16 times an hour), and
  * calendar_next() says what that costs: in the last look this comes before the evidence.
  */
 bool windows_open(Window *const *windows, size_t n, uint64_t now, uint64_t *ret_until);
