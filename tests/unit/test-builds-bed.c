@@ -10,8 +10,8 @@
 
 Bed bed;
 
-/* Neither inlined nor merged: a probe is at their first instruction, and one at their return. */
-#define PROBED __attribute__((noipa))
+/* A probe is at their first instruction, and one at their return; so they are here and not beside their callers. */
+#define PROBED __attribute__((noinline))
 
 PROBED uint64_t tdh_mng_init(const void *td, uint64_t result, void (*inside)(void *userdata), void *userdata) {
         if (inside)
