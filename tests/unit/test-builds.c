@@ -206,11 +206,10 @@ static bool drop_capabilities(void) {
         struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
         struct __user_cap_data_struct data[2] = {};
 
-        data[0].effective = data[0].permitted = 1U << CAP_SYS_RAWIO;
         return syscall(SYS_capset, &header, data) >= 0;
 }
 
-/* As the daemon's unit runs it: root, with CAP_SYS_RAWIO alone, and /sys mounted read-only. */
+/* Less than the daemon's unit has: root without any capability, and /sys mounted read-only. */
 static bool read_without_capabilities(void) {
         /* A loop works in the process alone that made it. */
         if (sd_event_new(&bed.event) < 0 || unshare(CLONE_NEWNS) < 0 ||
@@ -396,7 +395,7 @@ int main(void) {
         const char *why = bed_unusable();
 
         if (why) {
-                fprintf(stderr, "skipped: this machine gives no %s\n", why);
+                fprintf(stderr, "skipped: this machine does not allow %s\n", why);
                 return 77;
         }
         return cmocka_run_group_tests(tests, NULL, NULL);

@@ -346,7 +346,7 @@ int main(void) {
         const char *why = bed_unusable();
 
         if (why) {
-                fprintf(stderr, "skipped: this machine gives no %s\n", why);
+                fprintf(stderr, "skipped: this machine does not allow %s\n", why);
                 return 77;
         }
         return cmocka_run_group_tests(tests, NULL, NULL);
