@@ -339,7 +339,6 @@ void guests_on_loss(Guests *g, const char *why) {
         g->counts.have = false;
         g->full = true;
         g->changed = true;
-        g_hash_table_remove_all(g->dying);
         mix_guest_time(g, 0);
 }
 

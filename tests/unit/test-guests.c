@@ -354,6 +354,23 @@ static void test_guest_time_of_one_unknown(void **state) {
         assert_int_equal(bed_look(&b, "1-4")->signs.guest_time, SIGN_ABSENT);
 }
 
+/* Another process's VMs do not matter. */
+static void test_guest_time_beside_others(void **state) {
+        _cleanup_bed_ Bed b = bed_new();
+
+        b.dark = true;
+        bed_process(&b, 1, "vmm");
+        bed_process(&b, 2, "vmm");
+        bed_start(&b);
+        (void) bed_update(&b);
+        bed_create(&b, "1-4", 1);
+        (void) bed_look(&b, "1-4");
+        bed_create(&b, "2-5", 1);
+        bed_stat(&b, 1, "vmm", 1000, 5);
+        bed_destroy(&b, "2-5");
+        assert_int_equal(bed_look(&b, "1-4")->signs.guest_time, SIGN_SEEN);
+}
+
 /* Nor while it is not known of a VM which process has it. */
 static void test_guest_time_beside_a_stranger(void **state) {
         _cleanup_bed_ Bed b = bed_new();
@@ -530,6 +547,7 @@ int main(void) {
                 cmocka_unit_test(test_guest_time_of_another),
                 cmocka_unit_test(test_guest_time_of_a_short_one),
                 cmocka_unit_test(test_guest_time_of_one_unknown),
+                cmocka_unit_test(test_guest_time_beside_others),
                 cmocka_unit_test(test_guest_time_beside_a_stranger),
                 cmocka_unit_test(test_guest_time_from_the_event_on),
                 cmocka_unit_test(test_guest_time_of_another_process),
