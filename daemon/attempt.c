@@ -36,10 +36,32 @@ static AttemptRecord *record_of(const Attempt *attempt) {
         return job_record_last_attempt(attempt->job->record);
 }
 
-/* From here on the kernel may have the image: after a crash this tells an attempt that did nothing from one that did. */
+/* What blocks now, NULL: nothing. */
+static const Blocker *look(Manager *m, Job *job, BlockerList *blockers, Moment *moment) {
+        dispatch_gate(m, job, blockers, moment);
+        return blocker_list_refusal(blockers) ?: blocker_list_wait(blockers);
+}
+
+static int refuse_look(const Job *job, const char *which, const Blocker *blocker) {
+        log_info("Job %u: the %s look saw %s, not handing the image over: %s", job->record->id, which,
+                 blocker_id_to_string(blocker->id), blocker->text);
+        return -EAGAIN;
+}
+
+/*
+ * From here on the kernel may have the image: after a crash this tells an attempt that did nothing from one that did. The mark
+ * waits for the disk, so it is not made for a moment that has passed already.
+ */
 static int on_before_look(void *userdata) {
         Manager *m = userdata;
         Job *job = m->attempt->job;
+        g_auto(BlockerList) blockers = {};
+        g_auto(Moment) moment = {};
+        const Blocker *blocker;
+
+        blocker = look(m, job, &blockers, &moment);
+        if (blocker)
+                return refuse_look(job, "first", blocker);
 
         record_of(m->attempt)->handing_over = true;
         record_of(m->attempt)->looked = clock_realtime(&system_clock);
@@ -61,17 +83,16 @@ static int on_last_look(void *userdata) {
         /* What is staged is what was asked for; the catalogue may have been read again meanwhile. */
         if (!dispatch_target_is_there(m, job))
                 return -EAGAIN;
-        /* Whatever VM appears from here on was not looked at. */
-        evidence_mark(m->evidence);
-        dispatch_gate(m, job, &blockers, &moment);
-        blocker = blocker_list_refusal(&blockers) ?: blocker_list_wait(&blockers);
-        if (blocker) {
-                log_info("Job %u: the last look saw %s, not handing the image over: %s", job->record->id,
-                         blocker_id_to_string(blocker->id), blocker->text);
-                return -EAGAIN;
-        }
         if (job->record->expires != 0 && clock_realtime(&system_clock) >= job->record->expires)
                 return -ETIME;
+
+        /* Whatever VM appears from here on was not looked at. */
+        evidence_mark(m->evidence);
+        m->attempt->looked = clock_boottime(&system_clock);
+        record_of(m->attempt)->looked = clock_realtime(&system_clock);
+        blocker = look(m, job, &blockers, &moment);
+        if (blocker)
+                return refuse_look(job, "last", blocker);
 
         moment_record(&moment, job);
         job->handed_over = true;
@@ -136,7 +157,8 @@ static void on_done(const UploadReport *report, void *userdata) {
                 .before = record->before,
         };
 
-        record->look_to_handover = report->look_to_handover;
+        /* The time in which what was looked at could change: from when the evidence began to be read to the end of the write. */
+        record->look_to_handover = report->handed_over && report->handover > attempt->looked ? report->handover - attempt->looked : 0;
         record->kernel = report->kernel;
         record->total = clock_boottime(&system_clock) - attempt->began;
         record_set(&record->status, report->last_status);
@@ -216,11 +238,14 @@ int attempt_start(Manager *m, Job *job, Image *image) {
         job->record->have_svn_before = host->have_svn;
         job->record->svn_before = host->svn;
 
-        /* Write-ahead: the attempt is on disk before the kernel sees the first byte. */
+        /*
+         * Write-ahead: the attempt is in the database before the kernel sees the first byte. Nothing is handed over yet, and a
+         * power cut takes what is staged away too, so this does not wait for the disk.
+         */
         job_move(job, JOB_EVENT_GATE_OPEN);
         record = job_record_add_attempt(job->record);
         fill_record(m, record, size);
-        r = manager_save(m, job);
+        r = manager_note(m, job);
         if (r >= 0)
                 r = open_upload(m, attempt, size);
         if (r < 0) {
@@ -282,7 +307,7 @@ static void log_outcome(Job *job, const AttemptRecord *record) {
 static void back_to_gate(Manager *m, Job *job) {
         job_move(job, JOB_EVENT_LOOK_FAILED);
         job_set_reason(job, "The moment had passed when the image was staged; waiting for the next one");
-        (void) manager_save(m, job);
+        (void) manager_note(m, job);
         drain_prepare(m, false);
         manager_tell_job(m, job, JOB_CHANGED_STATE | JOB_CHANGED_ATTEMPTS);
         dispatch_kick(m);

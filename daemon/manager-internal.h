@@ -18,6 +18,7 @@ typedef struct Attempt {
         int image_fd;
         sd_event_source *verify;        /* the kernel is done, the result is about to be checked */
         uint64_t began;                 /* boottime usec */
+        uint64_t looked;                /* boottime usec: when the last look began to read the evidence */
 } Attempt;
 
 /* The moment as it is, with what its facts point to. */
@@ -84,6 +85,7 @@ void manager_read_hardware(Manager *m);
 void manager_note_lost(Manager *m, const char *detail);         /* latch, tell, once */
 void manager_note_module(Manager *m, uint32_t job);             /* after a version change, ours (job) or others' (0) */
 int manager_save(Manager *m, Job *job);
+int manager_note(Manager *m, Job *job);                         /* without waiting for the disk, see store_note_job() */
 void manager_tell(Manager *m, unsigned changes);
 void manager_tell_now(Manager *m);                              /* what is to be told, before what comes next */
 void manager_tell_job(Manager *m, Job *job, unsigned changes);

@@ -20,17 +20,25 @@ static void job_destroy(void *data) {
         job_free(data);
 }
 
-int manager_save(Manager *m, Job *job) {
+static int save(Manager *m, Job *job, int (*how)(Store *store, JobRecord *record)) {
         bool again;
         int r;
 
-        r = store_save_job(m->store, job->record);
+        r = how(m->store, job->record);
         again = job->unsaved;
         job->unsaved = r < 0;
         if (r < 0 && !again)
                 log_full(LOG_ERR, r, FIELDS("MESSAGE_ID", MESSAGE_STORE_FAILED),
                          "Failed to save job %u (%s)", job->record->id, store_error(m->store));
         return r;
+}
+
+int manager_save(Manager *m, Job *job) {
+        return save(m, job, store_save_job);
+}
+
+int manager_note(Manager *m, Job *job) {
+        return save(m, job, store_note_job);
 }
 
 static int on_tell(sd_event_source *source, void *userdata) {

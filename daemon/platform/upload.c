@@ -201,7 +201,6 @@ static bool staged_is_ours(Upload *u) {
 
 static int hand_over(Upload *u) {
         UploadHandler *handler = &u->request.handler;
-        uint64_t look;
         int r;
 
         /* Everything that takes time comes before the look, so that as little as possible can happen after it. */
@@ -212,10 +211,8 @@ static int hand_over(Upload *u) {
         closep(&u->data_fd);
         u->staged = true;
         r = handler->before_look(handler->userdata);
-        if (r >= 0) {
-                look = clock_boottime(&system_clock);
+        if (r >= 0)
                 r = handler->last_look(handler->userdata);
-        }
         u->staged = false;
         if (r < 0) {
                 u->report.aborted = true;
@@ -228,7 +225,7 @@ static int hand_over(Upload *u) {
          */
         r = write_string_at(u->request.roots->sysfs_fd, ABI_LOADING, ABI_LOADING_HANDOVER);
         u->handover = clock_boottime(&system_clock);
-        u->report.look_to_handover = u->handover - look;
+        u->report.handover = u->handover;
         if (r < 0)
                 return finish_staging(u, -r, "hand the image over", true);
 

@@ -40,7 +40,8 @@ typedef struct UploadReport {
         const char *write_what; /* which write failed, for people */
         char *last_status;      /* the last word that was not idle, "" for none */
         UploadState end;
-        uint64_t look_to_handover, kernel; /* usec, 0: not reached */
+        uint64_t handover;      /* boottime usec when the write of 0 had returned, 0: not reached */
+        uint64_t kernel;        /* usec from then until it was idle, 0: not reached */
 } UploadReport;
 
 typedef struct UploadHandler {

@@ -283,6 +283,18 @@ int store_save_job(Store *store, JobRecord *record) {
         return 0;
 }
 
+/* In WAL mode a commit is written, and synced only with FULL (https://www.sqlite.org/pragma.html#pragma_synchronous). */
+int store_note_job(Store *store, JobRecord *record) {
+        int r, q;
+
+        q = sqlite3_exec(store->db, "PRAGMA synchronous = NORMAL", NULL, NULL, NULL);
+        r = store_save_job(store, record);
+        if (q == SQLITE_OK)
+                q = sqlite3_exec(store->db, "PRAGMA synchronous = FULL", NULL, NULL, NULL);
+
+        return q == SQLITE_OK ? r : conclude_write(store, q);
+}
+
 static char *column_text(Statement *s, int column) {
         return g_strdup((const char *) sqlite3_column_text(s, column) ?: "");
 }

@@ -28,6 +28,12 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(Store, store_close)
  */
 int store_save_job(Store *store, JobRecord *record);
 
+/*
+ * The same without waiting for the disk: it outlives the daemon, not a power cut. For what a reboot makes void anyway: that an
+ * attempt has begun to stage, and that nothing was handed over.
+ */
+int store_note_job(Store *store, JobRecord *record);
+
 /* Unfinished jobs, oldest first. The caller frees the array (of JobRecord). */
 int store_load_unfinished(Store *store, GPtrArray **ret);
 
