@@ -36,7 +36,7 @@ static bool parse_name(const char *name, uint32_t *ret) {
         char again[NAME_SIZE];
         uint64_t id;
 
-        if (!g_str_has_prefix(name, NAME_PREFIX) || parse_u64(name + strlen(NAME_PREFIX), &id) < 0 || id == 0 || id > UINT32_MAX)
+        if (!g_str_has_prefix(name, NAME_PREFIX) || parse_u64(name + strlen(NAME_PREFIX), &id) < 0 || id > UINT32_MAX)
                 return false;
 
         format_name((uint32_t) id, again);

@@ -198,7 +198,7 @@ static int take_over(Holds *holds) {
         g_ptr_array_sort(holds->list, by_age);
         follow_list(holds);
         if (holds->list->len > 0)
-                log_info("%u holds are still held", holds->list->len);
+                log_info("Holds that are still held from before this start: %u", holds->list->len);
         return error;
 }
 
@@ -412,7 +412,7 @@ void holds_match(Holds *holds, const GuestFacts *const *guests, size_t n_guests)
                 Hold *hold = holds->list->pdata[i - 1];
                 bool past = false;
 
-                for (size_t k = 0; hold->announced && k < n_guests && !past; k++)
+                for (size_t k = 0; k < n_guests && !past; k++)
                         past = is_past_build(hold, guests[k]);
                 if (!past)
                         continue;
