@@ -22,6 +22,7 @@ typedef struct Build {
         int pidfd;              /* -1: it could not be opened, so it counts as alive */
         bool gone;
         char *name;
+        uint64_t since;         /* realtime usec */
 } Build;
 
 struct Builds {
@@ -32,6 +33,7 @@ struct Builds {
         void *userdata;
 
         ProbeMaps *maps;        /* NULL: there are none now */
+        uint64_t from;          /* realtime usec when they were attached */
         struct ring_buffer *ring;
         sd_event_source *source;
 
@@ -50,6 +52,16 @@ static void build_free(gpointer p) {
         closep(&build->pidfd);
         g_free(build->name);
         g_free(build);
+}
+
+/*
+ * The realtime of a boottime, by what both are now. Asked for once, when it is first seen: then a clock that is set later
+ * moves nothing that others have stamped before.
+ */
+static uint64_t to_realtime(uint64_t boottime_ns) {
+        uint64_t boottime = clock_boottime(&system_clock), realtime = clock_realtime(&system_clock), then = boottime_ns / 1000;
+
+        return then < boottime ? realtime - MIN(boottime - then, realtime) : realtime;
 }
 
 static void close_maps(Builds *b) {
@@ -90,6 +102,8 @@ static int open_maps(Builds *b) {
         r = b->ring ? sd_event_add_io(b->event, &b->source, ring_buffer__epoll_fd(b->ring), EPOLLIN, on_events, b) : -errno;
         if (r < 0)
                 close_maps(b);
+        else
+                b->from = to_realtime(probe_maps_counters(b->maps)->attached);
         return r;
 }
 
@@ -157,7 +171,7 @@ static Build *build_new(const Builds *b, const ProbeRecord *record) {
         }
 
         build = g_new0(Build, 1);
-        *build = (Build) { .record = *record, .pidfd = -1, .name = name_of(&record->value) };
+        *build = (Build) { .record = *record, .pidfd = -1, .name = name_of(&record->value), .since = to_realtime(record->value.began) };
         open_process(b, build);
         return build;
 }
@@ -211,13 +225,6 @@ static void find_gone(Builds *b) {
         }
 }
 
-/* The realtime of a boottime, by what both are now. */
-static uint64_t to_realtime(uint64_t boottime_ns) {
-        uint64_t boottime = clock_boottime(&system_clock), realtime = clock_realtime(&system_clock), then = boottime_ns / 1000;
-
-        return then < boottime ? realtime - MIN(boottime - then, realtime) : realtime;
-}
-
 static void tell_builds(Builds *b, ProbeFacts *ret) {
         for (unsigned i = 0; i < b->builds->len; i++) {
                 const Build *build = b->builds->pdata[i];
@@ -225,7 +232,7 @@ static void tell_builds(Builds *b, ProbeFacts *ret) {
                         .td = build->record.td,
                         .pid = build->record.value.tgid,
                         .name = build->name,
-                        .since = to_realtime(build->record.value.began),
+                        .since = build->since,
                         .finalized = build->record.value.state == PROBE_FINALIZED,
                 };
 
@@ -247,7 +254,6 @@ static void set_doubt(Builds *b, int r, uint64_t lost) {
 }
 
 void builds_read(Builds *b, ProbeFacts *ret) {
-        const struct probe_counters *counters;
         uint64_t lost = 0;
         int r = 0, snapshot = 0;
 
@@ -274,10 +280,9 @@ void builds_read(Builds *b, ProbeFacts *ret) {
 
         find_gone(b);
         set_doubt(b, snapshot, lost);
-        counters = probe_maps_counters(b->maps);
         ret->doubt = b->doubt;
-        ret->complete = counters->flags & PROBE_COMPLETE;
-        ret->from = to_realtime(counters->attached);
+        ret->complete = probe_maps_counters(b->maps)->flags & PROBE_COMPLETE;
+        ret->from = b->from;
         tell_builds(b, ret);
 }
 

@@ -21,6 +21,24 @@
 
 static const char a[1], b[1];   /* their addresses are those of TDs */
 
+static void test_times_stay(void **state) {
+        uint64_t since, from;
+
+        assert_int_equal(bed_load(), LOAD_DONE);
+        begin(a);
+        from = bed_read()->from;
+        since = bed_find(a)->since;
+        assert_true(since >= from);
+        for (unsigned i = 0; i < 200; i++) {
+                if (i % 10 == 0) {
+                        begin(b);
+                        tdh_mng_key_freeid(b);
+                }
+                assert_int_equal(bed_read()->from, from);
+                assert_int_equal(bed_find(a)->since, since);
+        }
+}
+
 static void test_no_pins(void **state) {
         assert_string_equal(bed_read()->unavailable, "the probes are not loaded (systemctl start tdx-updated-probe)");
         assert_int_equal(bed.facts.n_builds, 0);
@@ -377,6 +395,7 @@ static void test_a_loss_is_doubt(void **state) {
 int main(void) {
         const struct CMUnitTest tests[] = {
                 TEST(test_no_pins),
+                TEST(test_times_stay),
                 TEST(test_pins_that_come_go_and_are_replaced),
                 TEST(test_a_new_reader_misses_nothing),
                 TEST(test_each_change_wakes),
