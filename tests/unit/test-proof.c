@@ -47,6 +47,8 @@ static const struct {
         { "tdx 18446744073709551616\n", "Y\n", NO_COUNT, NULL },
         { "xtdx 0\n", "Y\n", NO_COUNT, NULL },
         { "tdxx 0\n", "Y\n", NO_COUNT, NULL },
+        { "tdxx0\n", "Y\n", NO_COUNT, NULL },
+        { "tdxx 4\ntdx 3\n", "Y\n", 3, NULL },
         { " tdx 0\n", "Y\n", NO_COUNT, NULL },
         { "TDX 0\n", "Y\n", NO_COUNT, NULL },
         /* A parameter that is not the plain word is no proof. */
