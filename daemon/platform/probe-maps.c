@@ -9,11 +9,15 @@
 
 #include <bpf/bpf.h>
 
+#include "base/clock.h"
 #include "base/util.h"
 #include "platform/probe-maps.h"
 
-/* A change takes microseconds, and there are four in the life of a TD. */
-#define SNAPSHOT_TRIES 64U
+/*
+ * usec. A change takes microseconds, and there are four in the life of a TD; but in a virtual machine the CPU that is at work
+ * can stand still in the middle of one.
+ */
+#define SNAPSHOT_MAX (20 * USEC_PER_MSEC)
 
 /*
  * struct bpf_link_info of Linux 6.7 and later, as far as it is needed: older headers have neither kprobe_multi nor its
@@ -248,8 +252,9 @@ static uint64_t count_building(const GArray *records) {
 
 int probe_maps_snapshot(const ProbeMaps *m, GArray **ret, uint64_t *ret_generation) {
         g_autoptr(GArray) records = g_array_new(false, false, sizeof(ProbeRecord));
+        uint64_t deadline = clock_boottime(&system_clock) + SNAPSHOT_MAX;
 
-        for (unsigned i = 0; i < SNAPSHOT_TRIES; i++) {
+        do {
                 uint64_t done = load(&m->counters->done), begun = load(&m->counters->begun), building;
                 int r;
 
@@ -270,7 +275,8 @@ int probe_maps_snapshot(const ProbeMaps *m, GArray **ret, uint64_t *ret_generati
                 *ret = g_steal_pointer(&records);
                 *ret_generation = begun;
                 return 0;
-        }
+        } while (clock_boottime(&system_clock) < deadline);
+
         return -EAGAIN;
 }
 
