@@ -22,6 +22,8 @@ PACKAGES_TEST=(
     procps strace
 )
 PACKAGES_CLANG=(clang)
+# For the kernel in QEMU; what runs in there is in tools/lib/systembed/packages.py.
+PACKAGES_SYSTEM=(qemu-system-x86 mmdebstrap e2fsprogs kmod cpio busybox-static)
 
 die() {
     printf '%s: %s\n' "${0##*/}" "$*" >&2
