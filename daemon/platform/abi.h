@@ -46,6 +46,8 @@
 
 /* below /sys/fs/cgroup */
 #define ABI_MISC_CURRENT        "misc.current"
+#define ABI_MISC_MAX            "misc.max"              /* not in the root */
+#define ABI_MISC_EVENTS_LOCAL   "misc.events.local"     /* not in the root */
 
 /* words */
 #define ABI_LOADING_START       "1"
