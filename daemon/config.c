@@ -12,6 +12,7 @@
 #include "base/names.h"
 #include "base/span.h"
 #include "config.h"
+#include "platform/build-gate.h"
 
 #define CONFIG_FILE_MAX (256U * 1024U)
 
@@ -79,6 +80,38 @@ static char *get_window(const Config *c) {
                 g_string_append_printf(text, "%s%s", i > 0 ? "; " : "", window_text(c->windows[i]));
 
         return g_string_free(g_steal_pointer(&text), FALSE);
+}
+
+static const char *set_gate(Config *c, const char *value) {
+        if (strcmp(value, "no") != 0 && strcmp(value, "misc") != 0)
+                return "no or misc";
+        c->build_gate = strcmp(value, "misc") == 0;
+        return NULL;
+}
+
+static char *get_gate(const Config *c) {
+        return g_strdup(c->build_gate ? "misc" : "no");
+}
+
+static const char *set_gate_group(Config *c, const char *value) {
+        unsigned n = g_strv_length(c->build_gate_groups);
+
+        if (!*value) {
+                g_strfreev(c->build_gate_groups);
+                c->build_gate_groups = g_new0(char *, 1);
+                return NULL;
+        }
+        if (!build_gate_group_is_valid(value))
+                return "a path below the cgroup root, such as machine.slice (no / at its begin or end, no . or ..)";
+
+        c->build_gate_groups = g_renew(char *, c->build_gate_groups, n + 2);
+        c->build_gate_groups[n] = g_strdup(value);
+        c->build_gate_groups[n + 1] = NULL;
+        return NULL;
+}
+
+static char *get_gate_group(const Config *c) {
+        return g_strjoinv(" ", c->build_gate_groups);
 }
 
 #define SIGNER_TEXT "96 hexadecimal digits, the SHA-384 of an RSA modulus (tdxctl inspect shows an image's signer)"
@@ -216,19 +249,23 @@ static const ConfigKey keys[] = {
         { "MaxHolds", "200", "How many holds there may be; each takes two descriptors of the service's fd store." },
         { "MaxHoldsPerUser", "50", "How many holds one user may have." },
         { "MaintenanceWindow", "", "When updates may start: a calendar expression of systemd.time(7) and a duration, such as Sat,Sun 02:00 4h; may be given more than once. None: always." },
+        { "BuildGate", "no", "misc: while an update begins, the kernel refuses to begin TDs in the cgroups of BuildGateCGroup= (doc/build-gate.md says what that needs, and costs); no: it does not." },
+        { "BuildGateCGroup", "machine.slice", "A cgroup, as a path below the cgroup root, in which and below which VMs are started; may be given more than once." },
         { "LogLevel", "info", "The least severe messages to log: err, warning, notice, info or debug." },
 };
 
 static const struct {
         Setter set;
         Getter get;
+        bool list;              /* an empty value empties it, and does not bring the default back */
 } accessors[G_N_ELEMENTS(keys)] = {
-        { set_directory, get_directory }, { set_signer, get_signer }, { set_keep, get_keep },       { set_exact, get_exact },
+        { set_directory, get_directory, true }, { set_signer, get_signer, true }, { set_keep, get_keep },       { set_exact, get_exact },
         { set_debug, get_debug },         { set_deadline, get_deadline }, { set_timeout, get_timeout }, { set_refused, get_refused },
         { set_jobs, get_jobs },           { set_user_jobs, get_user_jobs }, { set_stale, get_stale }, { set_quiet, get_quiet },
         { set_hold, get_hold },           { set_drain_after, get_drain_after }, { set_drain_max, get_drain_max },
         { set_build_wait, get_build_wait }, { set_build_hold, get_build_hold }, { set_holds, get_holds },
-        { set_user_holds, get_user_holds }, { set_window, get_window }, { set_level, get_level },
+        { set_user_holds, get_user_holds }, { set_window, get_window, true }, { set_gate, get_gate },
+        { set_gate_group, get_gate_group, true }, { set_level, get_level },
 };
 
 const ConfigKey *config_keys(size_t *ret_n) {
@@ -251,6 +288,7 @@ Config *config_free(Config *config) {
         g_strfreev(config->catalogue_directories);
         g_free(config->signers);
         clear_windows(config);
+        g_strfreev(config->build_gate_groups);
         g_clear_pointer(&config->sources, g_hash_table_unref);
         g_free(config->fingerprint);
         g_free(config);
@@ -262,6 +300,7 @@ static Config *config_new(char **directories) {
         Config *c = g_new0(Config, 1);
 
         c->catalogue_directories = g_strdupv(directories ?: (char **) built_in);
+        c->build_gate_groups = g_new0(char *, 1);
         c->sources = g_hash_table_new_full(g_str_hash, g_str_equal, NULL, g_free);
         for (size_t i = 0; i < G_N_ELEMENTS(keys); i++)
                 if (*keys[i].fallback)
@@ -290,7 +329,7 @@ static void assign(Config *c, const char *file, unsigned line, const char *name,
                 if (strcmp(keys[i].name, name) != 0)
                         continue;
 
-                wanted = accessors[i].set(c, *value || !*keys[i].fallback ? value : keys[i].fallback);
+                wanted = accessors[i].set(c, *value || accessors[i].list ? value : keys[i].fallback);
                 if (wanted)
                         problem(problems, file, line, "%s= does not take \"%s\"; it takes %s", name, value, wanted);
                 else
@@ -410,6 +449,8 @@ int config_load(const char *file, char **directories, Config **ret, ConfigProble
                 }
         }
 
+        if (config->build_gate && !*config->build_gate_groups)
+                problem(problems, g_hash_table_lookup(config->sources, "BuildGate"), 0, "BuildGate=misc closes nothing without a BuildGateCGroup=");
         if (problems->len > 0) {
                 *ret_problems = g_steal_pointer(&problems);
                 return -EINVAL;

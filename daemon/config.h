@@ -27,6 +27,8 @@ typedef struct Config {
         unsigned max_holds, max_holds_per_user;
         Window **windows;
         size_t n_windows;
+        bool build_gate;                        /* BuildGate=misc */
+        char **build_gate_groups;               /* NULL-terminated; with BuildGate=misc at least one */
         int log_level;
         GHashTable *sources;                    /* key -> file and line that set it */
         char *fingerprint;                      /* a text that changes with any value that a plan depends on */

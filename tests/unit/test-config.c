@@ -53,6 +53,10 @@ static void test_defaults(void **state) {
         assert_true(config->default_deadline == USEC_INFINITY);
         assert_true(config->attempt_timeout == 120 * USEC_PER_SEC);
         assert_int_equal(config->refused_retries, 2);
+        assert_int_equal(config->n_windows, 0);
+        assert_false(config->build_gate);
+        assert_int_equal(g_strv_length(config->build_gate_groups), 1);
+        assert_string_equal(config->build_gate_groups[0], "machine.slice");
         assert_int_equal(config->log_level, LOG_INFO);
 }
 
@@ -91,6 +95,51 @@ static void test_empty_assignment(void **state) {
         assert_string_equal(config->catalogue_directories[0], "/only");
 }
 
+static void check_value(const Config *config, const char *name, const char *expected) {
+        const ConfigKey *all;
+        size_t n;
+
+        all = config_keys(&n);
+        for (size_t i = 0; i < n; i++)
+                if (strcmp(all[i].name, name) == 0) {
+                        g_autofree char *value = config_value(config, &all[i]);
+
+                        assert_string_equal(value, expected);
+                        return;
+                }
+        fail_msg("there is no key %s", name);
+}
+
+static void test_windows(void **state) {
+        g_autoptr(Config) two = load_good("[Update]\nMaintenanceWindow=Sat,Sun 02:00 4h\nMaintenanceWindow=*-*-01 03:00 Europe/Berlin 90min\n"),
+                          emptied = load_good("[Update]\nMaintenanceWindow=Sat 02:00 4h\nMaintenanceWindow=\n"),
+                          again = load_good("[Update]\nMaintenanceWindow=Sat 02:00 4h\nMaintenanceWindow=\nMaintenanceWindow=Sun 02:00 4h\n");
+
+        assert_int_equal(two->n_windows, 2);
+        assert_string_equal(window_text(two->windows[1]), "*-*-01 03:00 Europe/Berlin 90min");
+        check_value(two, "MaintenanceWindow", "Sat,Sun 02:00 4h; *-*-01 03:00 Europe/Berlin 90min");
+        assert_int_equal(emptied->n_windows, 0);
+        check_value(emptied, "MaintenanceWindow", "");
+        assert_int_equal(again->n_windows, 1);
+        check_value(again, "MaintenanceWindow", "Sun 02:00 4h");
+}
+
+/* A list with a default: a value comes after it, and an empty one takes it away, too. */
+static void test_build_gate(void **state) {
+        g_autoptr(Config) added = load_good("[Update]\nBuildGate=misc\nBuildGateCGroup=kubepods.slice/pods\n"),
+                          only = load_good("[Update]\nBuildGate=misc\nBuildGateCGroup=\nBuildGateCGroup=user.slice\n"),
+                          off = load_good("[Update]\nBuildGate=misc\nBuildGate=\nBuildGateCGroup=\n");
+
+        assert_true(added->build_gate);
+        check_value(added, "BuildGate", "misc");
+        check_value(added, "BuildGateCGroup", "machine.slice kubepods.slice/pods");
+        assert_int_equal(g_strv_length(only->build_gate_groups), 1);
+        assert_string_equal(only->build_gate_groups[0], "user.slice");
+        assert_false(off->build_gate);
+        check_value(off, "BuildGate", "no");
+        check_value(off, "BuildGateCGroup", "");
+}
+
 static void test_problems(void **state) {
         static const struct {
                 const char *text, *line, *word;
@@ -105,6 +154,12 @@ static void test_problems(void **state) {
                 { "[Update]\nTrustedSigner=g" HEX48 "\n", ":2:", "96" },
                 { "[Update]\nCatalogueDirectory=relative/path\n", ":2:", "absolute" },
                 { "[Update]\nMaxJobs=0\n", ":2:", "MaxJobs" },
+                { "[Update]\nMaintenanceWindow=Sat 02:00\n", ":2:", "duration" },
+                { "[Update]\nMaintenanceWindow=Sut 02:00 4h\n", ":2:", "systemd-analyze calendar \"Sut 02:00\"" },
+                { "[Update]\nBuildGate=yes\n", ":2:", "no or misc" },
+                { "[Update]\nBuildGateCGroup=/machine.slice\n", ":2:", "below the cgroup root" },
+                { "[Update]\nBuildGateCGroup=../machine.slice\n", ":2:", "below the cgroup root" },
+                { "[Update]\nBuildGate=misc\nBuildGateCGroup=\n", ":2:", "closes nothing" },
                 { "[Update]\nLogLevel=loud\n", ":2:", "debug" },
                 { "[Upgrade]\n", ":1:", "[Update]" },
                 { "KeepRemaining=1\n", ":1:", "section" },
@@ -177,6 +232,8 @@ int main(void) {
                 cmocka_unit_test(test_defaults),
                 cmocka_unit_test(test_values),
                 cmocka_unit_test(test_empty_assignment),
+                cmocka_unit_test(test_windows),
+                cmocka_unit_test(test_build_gate),
                 cmocka_unit_test(test_problems),
                 cmocka_unit_test(test_all_problems_are_named),
                 cmocka_unit_test(test_missing_file),
