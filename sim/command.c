@@ -6,6 +6,7 @@
 
 #include "base/fileio.h"
 #include "base/limit.h"
+#include "sim/cgroup.h"
 #include "sim/control.h"
 
 /* The commands of "tdx-sim ctl", as the simulator carries them out, with the lock held. */
@@ -111,16 +112,20 @@ static int check_name(const char *name, GString *out) {
 }
 
 static int run_td_begin(const Request *q) {
+        TdBegin td = { .name = q->args[0], .cgroup = q->args[2] };
         g_autofree char *text = NULL;
-        unsigned pid;
         int r;
+
+        /* "/" is the root. */
+        if (td.cgroup && strcmp(td.cgroup, "/") == 0)
+                td.cgroup = "";
 
         r = check_name(q->args[0], q->out);
         if (r == 0)
-                r = parse_id(q->args[1], "PID", &pid, q->out);
+                r = parse_id(q->args[1], "PID", &td.pid, q->out);
         if (r != 0)
                 return r;
-        return answer(model_td_begin(q->host->model, q->now, q->args[0], pid, &text), &text, q->out);
+        return answer(model_td_begin_in(q->host->model, q->now, &td, &text), &text, q->out);
 }
 
 static int run_td_add(const Request *q) {
@@ -208,6 +213,20 @@ static int run_vm_burst(const Request *q) {
         return answer(model_vm_burst(q->host->model, q->now, n, &text), &text, q->out);
 }
 
+static int run_cgroup_add(const Request *q) {
+        g_autofree char *text = NULL;
+        int r;
+
+        r = model_cgroup_add(q->host->model, q->now, q->args[0], &text);
+        return r == -EINVAL ? usage(q->out, "%s", text) : answer(r, &text, q->out);
+}
+
+static int run_cgroup_remove(const Request *q) {
+        g_autofree char *text = NULL;
+
+        return answer(model_cgroup_remove(q->host->model, q->now, q->args[0], &text), &text, q->out);
+}
+
 static int run_reboot(const Request *q) {
         g_autofree char *boot_id = g_uuid_string_random(), *text = NULL;
 
@@ -228,7 +247,7 @@ static const Command commands[] = {
         { "get", NULL, 0, 1, run_get, "get [KEY]" },
         { "set", NULL, 1, 1000, run_set, "set KEY=VALUE..." },
         { "upload", NULL, 1, 1, run_upload, "upload FILE", true },
-        { "td", "begin", 2, 2, run_td_begin, "td begin NAME PID" },
+        { "td", "begin", 2, 3, run_td_begin, "td begin NAME PID [CGROUP]" },
         { "td", "add", 2, 2, run_td_add, "td add NAME DATA" },
         { "td", "finalize", 1, 1, run_td_finalize, "td finalize NAME" },
         { "td", "destroy", 1, 1, run_td_destroy, "td destroy NAME" },
@@ -236,6 +255,8 @@ static const Command commands[] = {
         { "vm", "run", 2, 2, run_vm_run, "vm run PID FD" },
         { "vm", "destroy", 2, 2, run_vm_destroy, "vm destroy PID FD" },
         { "vm", "burst", 1, 1, run_vm_burst, "vm burst N" },
+        { "cgroup", "add", 1, 1, run_cgroup_add, "cgroup add PATH" },
+        { "cgroup", "remove", 1, 1, run_cgroup_remove, "cgroup remove PATH" },
         { "reboot", NULL, 0, 0, run_reboot, "reboot" },
         { "tds", NULL, 0, 0, run_tds, "tds" },
         { "log", NULL, 0, 0, run_log, "log" },

@@ -4,6 +4,7 @@
 #include <inttypes.h>
 
 #include "base/util.h"
+#include "sim/cgroup.h"
 #include "sim/content.h"
 
 typedef struct CpuName {
@@ -90,22 +91,43 @@ static void show_cpus(const CpuSet *set, GString *out) {
         g_string_append_c(out, '\n');
 }
 
-/* A resource without capacity has no line: kvm_intel sets it, if it uses TDX. */
-static bool misc_has_tdx(const Knobs *k) {
-        return k->misc_tdx >= 0 || (k->kvm && k->kvm_intel_tdx == KVM_TDX_YES);
+static void show_max(const Cgroup *cgroup, GString *out) {
+        if (cgroup->max == UINT64_MAX)
+                g_string_append(out, "tdx max\n");
+        else
+                g_string_append_printf(out, "tdx %" PRIu64 "\n", cgroup->max);
 }
 
-static void show_misc(const Model *m, bool capacity, GString *out) {
+/* kernel/cgroup/misc.c shows a line while there is a capacity, and what is not 0 after that. */
+static int show_misc(const Model *m, const Node *node, GString *out) {
+        const Cgroup *cgroup = model_cgroup_find(m, node->cgroup);
         const Knobs *k = model_knobs(m);
-        unsigned value;
+        bool has_tdx = model_misc_has_tdx(m);
+        uint64_t value;
 
-        if (!misc_has_tdx(k))
-                return;
-        if (capacity)
-                value = k->misc_capacity;
+        if (!cgroup)
+                return -ENODEV;
+        if (node->id == NODE_MISC_MAX || node->id == NODE_MISC_CAPACITY) {
+                if (has_tdx && node->id == NODE_MISC_MAX)
+                        show_max(cgroup, out);
+                else if (has_tdx)
+                        g_string_append_printf(out, "tdx %u\n", k->misc_capacity);
+                return 0;
+        }
+
+        if (node->id == NODE_MISC_CURRENT)
+                value = k->misc_tdx >= 0 && !cgroup->parent ? (uint64_t) k->misc_tdx : cgroup->usage;
         else
-                value = k->misc_tdx >= 0 ? (unsigned) k->misc_tdx : model_n_tds(m);
-        g_string_append_printf(out, "tdx %u\n", value);
+                value = node->id == NODE_MISC_EVENTS ? cgroup->events : cgroup->events_local;
+        if (has_tdx || value > 0)
+                g_string_append_printf(out, "tdx%s %" PRIu64 "\n", node->id == NODE_MISC_CURRENT ? "" : ".max", value);
+        return 0;
+}
+
+static int store_max(Model *m, const Node *node, const char *text, size_t size) {
+        Cgroup *cgroup = model_cgroup_find(m, node->cgroup);
+
+        return cgroup ? model_misc_max_store(m, cgroup, text, size) : -ENODEV;
 }
 
 static int show_vm(const Model *m, const Node *node, GString *out) {
@@ -257,8 +279,10 @@ static int show_kvm(const Model *m, const Node *node, GString *out) {
                 return 0;
         case NODE_MISC_CURRENT:
         case NODE_MISC_CAPACITY:
-                show_misc(m, node->id == NODE_MISC_CAPACITY, out);
-                return 0;
+        case NODE_MISC_MAX:
+        case NODE_MISC_EVENTS:
+        case NODE_MISC_EVENTS_LOCAL:
+                return show_misc(m, node, out);
         case NODE_KVM_EXITS:
                 show_all_exits(m, out);
                 return 0;
@@ -291,6 +315,8 @@ int content_store(Model *m, uint64_t now, const Node *node, const char *text, si
                 return model_cancel_store(m, now, text, size);
         case NODE_CPU_ONLINE:
                 return model_cpu_online_store(m, now, node->cpu, text, size);
+        case NODE_MISC_MAX:
+                return store_max(m, node, text, size);
         default:
                 return -EIO;
         }

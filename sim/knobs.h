@@ -73,6 +73,7 @@ typedef struct Knobs {
         char boot_id[40];
         int32_t misc_tdx;
         uint32_t misc_capacity;
+        bool refund_refused;
         KvmTdx kvm_intel_tdx;
         bool kvm;
         bool cpu_tdx;

@@ -36,6 +36,7 @@ typedef struct Run {
 typedef struct Td {
         char *name;
         unsigned pid;
+        struct Cgroup *cgroup;  /* which it is charged to */
         TdPhase phase;
         GChecksum *measured;    /* the module's running hash */
         GChecksum *expected;    /* what it should be */
@@ -60,6 +61,7 @@ struct Model {
 
         GPtrArray *tds;
         GPtrArray *vms;
+        GPtrArray *cgroups;     /* the root first */
         uint64_t vms_created;
 
         unsigned uploads;
@@ -68,6 +70,7 @@ struct Model {
         unsigned corrupted;
         unsigned hardware_reads;
         unsigned uevents_dropped;
+        unsigned refused_tds;
         uint64_t seqnum;
         GString *log;
 };

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "sim/cgroup.h"
 #include "sim/model-internal.h"
 
 /* The keys of "tdx-sim ctl get" and "set": the knobs, and counters that can only be read. */
@@ -19,6 +20,7 @@ static const Counter counters[] = {
         { "corrupted", offsetof(Model, corrupted) },
         { "hw-reads", offsetof(Model, hardware_reads) },
         { "uevents-dropped", offsetof(Model, uevents_dropped) },
+        { "refused-tds", offsetof(Model, refused_tds) },
 };
 
 static unsigned counter_value(const Model *m, const Counter *c) {
@@ -126,6 +128,7 @@ int model_reboot(Model *m, uint64_t now, const char *boot_id, char **ret_text) {
 
         g_ptr_array_set_size(m->tds, 0);
         g_ptr_array_set_size(m->vms, 0);
+        cgroups_reset(m);
         m->vms_created = 0;
         m->progress = PROGRESS_IDLE;
         m->run = (Run) {};

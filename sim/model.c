@@ -4,6 +4,7 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "sim/cgroup.h"
 #include "sim/model-internal.h"
 
 #define WRITE_MAX 4096U                 /* kernfs takes a page at a time */
@@ -43,8 +44,10 @@ Model *model_new(const ModelOps *ops, uint64_t now) {
         m->data = g_byte_array_new();
         m->tds = g_ptr_array_new_with_free_func((GDestroyNotify) td_free);
         m->vms = g_ptr_array_new_with_free_func(g_free);
+        m->cgroups = g_ptr_array_new_with_free_func((GDestroyNotify) cgroup_free);
         m->log = g_string_new(NULL);
         m->generation = 1;
+        cgroups_reset(m);
         return m;
 }
 
@@ -55,6 +58,7 @@ Model *model_free(Model *m) {
         g_byte_array_unref(m->data);
         g_ptr_array_unref(m->tds);
         g_ptr_array_unref(m->vms);
+        g_ptr_array_unref(m->cgroups);
         g_string_free(m->log, true);
         g_free(m->error);
         g_free(m);

@@ -86,8 +86,15 @@ typedef struct Vm {
         uint64_t exits;
 } Vm;
 
+typedef struct TdBegin {
+        const char *name;
+        unsigned pid;
+        const char *cgroup;     /* of its VMM, "" the root, NULL: machine.slice, or the root if that is gone */
+} TdBegin;
+
 /* Guests. As model_set(). */
 int model_td_begin(Model *m, uint64_t now, const char *name, unsigned pid, char **ret_text);
+int model_td_begin_in(Model *m, uint64_t now, const TdBegin *td, char **ret_text);
 int model_td_add(Model *m, uint64_t now, const char *name, const char *data, char **ret_text);
 int model_td_finalize(Model *m, uint64_t now, const char *name, char **ret_text);
 int model_td_destroy(Model *m, uint64_t now, const char *name, char **ret_text);

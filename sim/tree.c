@@ -3,6 +3,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "sim/cgroup.h"
 #include "sim/tree.h"
 
 #define HOST "/sys/devices/faux/tdx_host"
@@ -16,6 +17,7 @@ struct Tree {
 
 static void node_free(Node *node) {
         g_free(node->path);
+        g_free(node->cgroup);
         if (node->children)
                 g_ptr_array_unref(node->children);
         g_free(node);
@@ -208,6 +210,43 @@ static void add_kvm(Tree *tree, const Model *m) {
         }
 }
 
+/* CFTYPE_ONLY_ON_ROOT and CFTYPE_NOT_ON_ROOT of misc_cg_files. */
+static void add_cgroup(Tree *tree, const Cgroup *cgroup) {
+        static const struct {
+                const char *name;
+                mode_t mode;
+                NodeId id;
+                bool on_root, below;
+        } files[] = {
+                { "misc.current", 0444, NODE_MISC_CURRENT, true, true },
+                { "misc.capacity", 0444, NODE_MISC_CAPACITY, true, false },
+                { "misc.max", 0644, NODE_MISC_MAX, false, true },
+                { "misc.events", 0444, NODE_MISC_EVENTS, false, true },
+                { "misc.events.local", 0444, NODE_MISC_EVENTS_LOCAL, false, true },
+        };
+
+        for (size_t i = 0; i < G_N_ELEMENTS(files); i++) {
+                g_autofree char *path = g_strdup_printf("/cgroup%s%s/%s", cgroup->parent ? "/" : "", cgroup->path, files[i].name);
+
+                if (cgroup->parent ? files[i].below : files[i].on_root)
+                        add(tree, path, S_IFREG | files[i].mode, files[i].id)->cgroup = g_strdup(cgroup->path);
+        }
+}
+
+/* Without the controller the groups are there, but their files are not. */
+static void add_cgroups(Tree *tree, const Model *m) {
+        const GPtrArray *cgroups = model_cgroups(m);
+
+        for (unsigned i = 0; i < cgroups->len; i++) {
+                const Cgroup *cgroup = cgroups->pdata[i];
+                g_autofree char *path = g_strdup_printf("/cgroup%s%s", cgroup->parent ? "/" : "", cgroup->path);
+
+                add(tree, path, S_IFDIR | 0755, NODE_DIR);
+                if (model_knobs(m)->misc_tdx != MISC_TDX_ABSENT)
+                        add_cgroup(tree, cgroup);
+        }
+}
+
 static void build(Tree *tree, const Model *m) {
         g_hash_table_remove_all(tree->nodes);
 
@@ -217,11 +256,7 @@ static void build(Tree *tree, const Model *m) {
         add_kvm(tree, m);
         add(tree, "/proc/cpuinfo", S_IFREG | 0444, NODE_CPUINFO);
         add(tree, "/proc/sys/kernel/random/boot_id", S_IFREG | 0444, NODE_BOOT_ID);
-        add(tree, "/cgroup", S_IFDIR | 0755, NODE_DIR);
-        if (model_knobs(m)->misc_tdx != MISC_TDX_ABSENT) {
-                add(tree, "/cgroup/misc.current", S_IFREG | 0444, NODE_MISC_CURRENT);
-                add(tree, "/cgroup/misc.capacity", S_IFREG | 0444, NODE_MISC_CAPACITY);
-        }
+        add_cgroups(tree, m);
         tree->generation = model_generation(m);
 }
 

@@ -29,6 +29,9 @@ typedef enum NodeId {
         NODE_KVM_INTEL_TDX,
         NODE_MISC_CURRENT,
         NODE_MISC_CAPACITY,
+        NODE_MISC_MAX,
+        NODE_MISC_EVENTS,
+        NODE_MISC_EVENTS_LOCAL,
         NODE_KVM_EXITS,
         NODE_VM_EXITS,
         NODE_VCPU_PID,
@@ -46,6 +49,7 @@ typedef struct Node {
         unsigned cpu, vcpu;
         unsigned pid, fd;       /* of a VM */
         unsigned tid;           /* of a process's thread */
+        char *cgroup;           /* its path below the cgroup root, "" the root; or NULL */
         uint64_t ino;
         uint64_t since;         /* monotonic usec when it was made, 0: with the mount */
         bool hidden;            /* found by its name only, as threads in /proc are */

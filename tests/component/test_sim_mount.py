@@ -399,7 +399,8 @@ def test_files_come_and_go(sim):
     sim.ctl("set", "tdx-host=yes", "kvm=no", "misc-tdx=absent")
     assert os.listdir(sim.path("sys/class/firmware")) == ["tdx_module"]
     assert os.listdir(sim.path("sys/module")) == []
-    assert os.listdir(sim.path("cgroup")) == []
+    assert os.listdir(sim.path("cgroup")) == ["machine.slice"]
+    assert os.listdir(sim.path("cgroup/machine.slice")) == []
     assert not sim.path("kvm").exists()
 
     sim.ctl("set", "kvm=yes", "misc-tdx=auto", "kvm-intel-tdx=N")
@@ -631,6 +632,58 @@ def test_harm_in_world_c(sim):
     assert "td corrupted a 100" in sim.ctl("log")
     sim.ctl("td", "destroy", "a")
     assert sim.read("cgroup/misc.current") == "tdx 0\n"
+
+
+def test_cgroups(sim):
+    group = "cgroup/machine.slice"
+    assert sorted(p.name for p in sim.path(group).iterdir()) == ["misc.current", "misc.events", "misc.events.local", "misc.max"]
+    assert sorted(p.name for p in sim.path("cgroup").iterdir()) == ["machine.slice", "misc.capacity", "misc.current"]
+    assert stat.S_IMODE(sim.path(f"{group}/misc.max").stat().st_mode) == 0o644
+    assert sim.read(f"{group}/misc.max") == "tdx max\n"
+    sim.ctl("cgroup", "add", "machine.slice/vm.scope")
+    sim.ctl("td", "begin", "a", "100", "machine.slice/vm.scope")
+    for name in "cgroup", group, f"{group}/vm.scope":
+        assert sim.read(f"{name}/misc.current") == "tdx 1\n"
+
+    sim.write(f"{group}/misc.max", "tdx 0\n")
+    assert sim.read(f"{group}/misc.max") == "tdx 0\n"
+    assert "EBUSY" in sim.ctl("td", "begin", "b", "101", "machine.slice/vm.scope", expect=1)
+    assert "td refused b 101" in sim.ctl("log")
+    assert sim.ctl("get", "refused-tds") == "1\n"
+    assert sim.read(f"{group}/misc.events") == sim.read(f"{group}/misc.events.local") == "tdx.max 1\n"
+    assert sim.read(f"{group}/vm.scope/misc.events") == "tdx.max 0\n"
+    # Linux gives back a charge that it refused.
+    assert sim.read("cgroup/misc.current") == "tdx 0\n"
+    sim.ctl("td", "destroy", "a")
+    assert sim.read("cgroup/misc.current") == f"tdx {2 ** 64 - 1}\n"
+    for text in "tdx", "sev 1", "tdx -1", "tdx 1 2":
+        with fails("EINVAL"):
+            sim.write(f"{group}/misc.max", text)
+    with fails("ERANGE"):
+        sim.write(f"{group}/misc.max", f"tdx {2 ** 64}")
+    assert sim.read(f"{group}/misc.max") == "tdx 0\n"
+
+    sim.ctl("set", "kvm-intel-tdx=N")
+    assert sim.read(f"{group}/misc.max") == ""
+    with fails("EINVAL"):
+        sim.write(f"{group}/misc.max", "tdx max")
+    sim.ctl("set", "kvm-intel-tdx=Y")
+    assert sim.read(f"{group}/misc.max") == "tdx 0\n"
+
+
+def test_a_cgroup_goes_while_its_file_is_open(sim):
+    sim.ctl("cgroup", "add", "a/b")
+    with open(sim.path("cgroup/a/b/misc.max"), "r+b", buffering=0) as f:
+        assert f.read() == b"tdx max\n"
+        sim.ctl("cgroup", "remove", "a/b")
+        assert not sim.path("cgroup/a/b").exists()
+        with fails("ENODEV"):
+            f.write(b"tdx 1")
+        f.seek(0)
+        with fails("ENODEV"):
+            f.read()
+    assert "not empty" in sim.ctl("cgroup", "add", "a/c") + sim.ctl("cgroup", "remove", "a", expect=1)
+    sim.ctl("cgroup", "add", "../a", expect=64)
 
 
 def test_no_harm_in_world_a(tmp_path, images):
