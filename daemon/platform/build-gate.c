@@ -252,12 +252,25 @@ static int lower(BuildGate *gate, Entry *entry) {
         return entry->max == 0 ? 0 : write_max(gate, entry->group, 0);
 }
 
+/* Below 0 by refused builds (see the header): the next charge makes it 0, which a maximum of 0 allows. */
+static int check_count(const BuildGate *gate, const char *group) {
+        uint64_t count;
+        int r;
+
+        r = read_value(gate, group, ABI_MISC_CURRENT, "tdx", &count);
+        if (r < 0)
+                return r;
+        return count > INT64_MAX ? -EOVERFLOW : 0;
+}
+
 static int prepare(BuildGate *gate, char **groups, char **ret_group) {
         for (char **group = groups; *group; group++) {
                 uint64_t max;
                 int r;
 
                 r = build_gate_group_is_valid(*group) ? read_max(gate, *group, &max) : -EINVAL;
+                if (r >= 0)
+                        r = check_count(gate, *group);
                 if (r < 0) {
                         *ret_group = g_strdup(*group);
                         return r;

@@ -13,10 +13,11 @@
  * EBUSY. Those that run already are not touched by a lower maximum (kernel/cgroup/misc.c, misc_cg_try_charge()). Since the
  * charge walks up to the root, closing a group closes all below it, whatever their own maximum is.
  *
- * A refused build costs something up to Linux 7.3 at least: KVM gives the charge back that it did not get
- * (arch/x86/kvm/vmx/tdx.c, __tdx_td_init(), free_hkid), so that misc.current is one too low from then on, in the group and
- * in the root. After that the root's count proves nothing: build_gate_refused() says so. (It also warns, in the kernel's log,
- * where the count falls below 0: a host with panic_on_warn must not use this.)
+ * A refused build has a price, up to Linux 7.3 at least: KVM gives a charge back that it did not get (arch/x86/kvm/vmx/tdx.c,
+ * __tdx_td_init(), free_hkid), so misc.current is one too low from then on until the host is booted, in the group and in the
+ * root. The root's count proves nothing any more: build_gate_refused() says so. At -1 a group lets the next build in, its
+ * maximum 0 or not; below that the root takes no TD at all; and the kernel warns at the first (with panic_on_warn it dies).
+ * So as many builds as TDs run in the group, and one more, are kept off for certain; who comes after them may get in.
  */
 typedef struct BuildGate BuildGate;
 
@@ -40,7 +41,7 @@ bool build_gate_group_is_valid(const char *group);
  * Closes every group, after what is saved has been restored. 0, or -errno with all of them as they were (*@ret_group: the
  * one that could not be closed; the caller frees it; NULL: it was not a group's fault). -ENOENT: the group is not there, or
  * has no misc.max (the controller is not on in cgroup.subtree_control above it); -ENODATA: misc.max has no line for tdx
- * (KVM is not loaded, or without TDX); -EROFS: the unit may not write there.
+ * (KVM is not loaded, or without TDX); -EROFS: the unit may not write there; -EOVERFLOW: the group's count is below 0.
  */
 int build_gate_close(const BuildGateRequest *request, BuildGate **ret, char **ret_group);
 

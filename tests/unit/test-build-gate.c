@@ -148,6 +148,11 @@ static int setup(void **state) {
         bed->tree = tree_new();
         for (size_t i = 0; i < G_N_ELEMENTS(files); i++)
                 tree_put(&bed->tree, files[i].path, files[i].open);
+        for (size_t i = 0; i < 4; i++) {
+                g_autofree char *path = g_strdup_printf("cgroup/%s/misc.current", groups[i]);
+
+                tree_put(&bed->tree, path, "sev 18446744073709551615\ntdx 2\n");
+        }
         tree_put(&bed->tree, "saved", "");
         cgroup = g_build_filename(bed->tree.path, "cgroup", NULL);
         bed->roots = (Roots) { .sysfs_fd = -1, .proc_fd = -1, .debugfs_fd = -1, .cgroup_fd = open(cgroup, O_PATH | O_DIRECTORY | O_CLOEXEC) };
@@ -325,6 +330,10 @@ static void test_what_cannot_be_closed(void **state) {
                 { "cgroup/user.slice/misc.max", "tdx -1\n", -EBADMSG },
                 { "cgroup/user.slice/misc.max", "tdx maximum\n", -EBADMSG },
                 { "cgroup/user.slice/misc.max", NULL, -ENOENT },
+                { "cgroup/user.slice/misc.current", "tdx 18446744073709551615\n", -EOVERFLOW },
+                { "cgroup/user.slice/misc.current", "tdx 9223372036854775808\n", -EOVERFLOW },
+                { "cgroup/user.slice/misc.current", "", -ENODATA },
+                { "cgroup/user.slice/misc.current", NULL, -ENOENT },
         };
         Bed *bed = *state;
 
@@ -337,7 +346,7 @@ static void test_what_cannot_be_closed(void **state) {
                         tree_put(&bed->tree, cases[i].path, cases[i].text);
                 assert_int_equal(build_gate_close(&bed->request, &gate, &group), cases[i].error);
                 assert_string_equal(group, "user.slice");
-                tree_put(&bed->tree, cases[i].path, "tdx 18446744073709551614\n");
+                tree_put(&bed->tree, cases[i].path, g_str_has_suffix(cases[i].path, "max") ? "tdx 18446744073709551614\n" : "tdx 0\n");
                 check_open(bed);
                 assert_int_equal(script.steps, 0);
         }
