@@ -14,6 +14,9 @@
 /* Busy retries closer together than this do not send PrepareForUpdate(false) in between. */
 #define PREPARE_GAP_USEC (5 * USEC_PER_SEC)
 
+/* Somebody has to do something before it can get better: as after that many busy answers. */
+#define ABORTED_RETRY 7U
+
 Attempt *attempt_free(Attempt *attempt) {
         if (!attempt)
                 return NULL;
@@ -21,6 +24,8 @@ Attempt *attempt_free(Attempt *attempt) {
         upload_free(attempt->upload);
         sd_event_source_disable_unref(attempt->verify);
         closep(&attempt->image_fd);
+        build_gate_free(attempt->gate);
+        g_free(attempt->gate_problem);
         g_free(attempt);
         return NULL;
 }
@@ -58,10 +63,16 @@ static int on_before_look(void *userdata) {
         g_auto(BlockerList) blockers = {};
         g_auto(Moment) moment = {};
         const Blocker *blocker;
+        int r;
 
         blocker = look(m, job, &blockers, &moment);
         if (blocker)
                 return refuse_look(job, "first", blocker);
+
+        /* From here on no TD can begin in the cgroups that are named, so that the last look is true until the end. */
+        r = misc_gate_close(m, m->attempt);
+        if (r < 0)
+                return r;
 
         record_of(m->attempt)->handing_over = true;
         record_of(m->attempt)->looked = clock_realtime(&system_clock);
@@ -174,6 +185,11 @@ static void on_done(const UploadReport *report, void *userdata) {
         else if (report->foreign)
                 job_record_set_outcome(job->record, record, OUTCOME_FOREIGN);
 
+        misc_gate_open(m, attempt);
+        if (attempt->gate_problem) {
+                record_set(&record->kernel_error, attempt->gate_problem);
+                text = g_steal_pointer(&attempt->gate_problem);
+        }
         attempt_conclude(m, job, &facts, text);
         attempt_free(attempt);
 }
@@ -315,7 +331,8 @@ static void back_to_gate(Manager *m, Job *job) {
 
 static void back_off(Manager *m, Job *job, Outcome outcome) {
         const unsigned *outcomes = job->record->outcomes;
-        unsigned retry = outcomes[OUTCOME_BUSY] + outcomes[OUTCOME_REFUSED] + outcomes[OUTCOME_FOREIGN];
+        unsigned retry = outcome == OUTCOME_ABORTED ? ABORTED_RETRY :
+                                                      outcomes[OUTCOME_BUSY] + outcomes[OUTCOME_REFUSED] + outcomes[OUTCOME_FOREIGN];
         uint64_t random = 0, delay;
 
         if (getrandom(&random, sizeof(random), GRND_NONBLOCK) != (ssize_t) sizeof(random))
@@ -326,7 +343,8 @@ static void back_off(Manager *m, Job *job, Outcome outcome) {
         job->closed = false;
         m->cut_short = false;
         job->record->next_attempt = clock_realtime(&system_clock) + delay;
-        job_set_reason(job, "The kernel %s; attempt %u is in %.1f s",
+        job_set_reason(job, "%s%s; attempt %u is in %.1f s", outcome == OUTCOME_ABORTED ? "" : "The kernel ",
+                       outcome == OUTCOME_ABORTED ? job_record_last_attempt(job->record)->kernel_error :
                        outcome == OUTCOME_REFUSED ? "has refused the image, the old module runs on" :
                        outcome == OUTCOME_FOREIGN ? "works for somebody else" : "is busy",
                        job_record_n_attempts(job->record) + 1, (double) delay / USEC_PER_SEC);
@@ -476,7 +494,11 @@ void attempt_conclude(Manager *m, Job *job, const AttemptFacts *facts, const cha
         case OUTCOME_ABORTED:
         case OUTCOME_INTERRUPTED:
                 job->handed_over = false;
-                back_to_gate(m, job);
+                /* A moment that has passed comes again; a gate that cannot be closed has to be looked after first. */
+                if (record->outcome == OUTCOME_ABORTED && *record->kernel_error)
+                        back_off(m, job, record->outcome);
+                else
+                        back_to_gate(m, job);
                 return;
         case OUTCOME_NOTHING:
                 finish_failed(m, job, ERROR_UPLOAD_FAILED, "The kernel took the image but nothing ran, and the old module runs; "

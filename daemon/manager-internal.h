@@ -4,10 +4,11 @@
 
 /*
  * For the files that together are the manager: manager.c, images.c, request.c, dispatch.c, drain.c, watch.c, attempt.c,
- * suspects.c, admission.c, recover.c, status.c.
+ * misc-gate.c, suspects.c, admission.c, recover.c, status.c.
  */
 
 #include "manager.h"
+#include "platform/build-gate.h"
 #include "platform/evidence.h"
 #include "platform/upload.h"
 
@@ -18,6 +19,8 @@ typedef struct Attempt {
         int image_fd;
         sd_event_source *verify;        /* the kernel is done, the result is about to be checked */
         uint64_t began;                 /* boottime usec */
+        BuildGate *gate;                /* what keeps builds from beginning around the handover, NULL: nothing */
+        char *gate_problem;             /* why it could not be closed */
         uint64_t looked;                /* boottime usec: when the last look began to read the evidence */
 } Attempt;
 
@@ -131,6 +134,11 @@ uint64_t drain_next(const Manager *m, const Job *job);          /* realtime usec
 
 /* suspects.c: the promise that nobody is hurt silently */
 void suspects_find(Manager *m, Job *job, const AttemptRecord *record);
+
+/* misc-gate.c: BuildGate=misc */
+int misc_gate_close(Manager *m, Attempt *attempt);
+void misc_gate_open(Manager *m, Attempt *attempt);
+void misc_gate_recover(Manager *m);                             /* what a crash has left closed */
 
 /* attempt.c */
 int attempt_start(Manager *m, Job *job, Image *image);

@@ -289,8 +289,10 @@ int manager_start(Manager *m, const ManagerEvents *events) {
                 return r;
         if (error == ENXIO)
                 manager_note_lost(m, "its version gives ENXIO");
-        if (!m->attempt)
+        if (!m->attempt) {
+                misc_gate_recover(m);
                 manager_observe(m);
+        }
         dispatch_forget(m);
         dispatch_kick(m);
         return 0;

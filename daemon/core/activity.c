@@ -120,10 +120,24 @@ static bool probes_are_exact(const HostActivity *host) {
 typedef struct BuildCount {
         unsigned building;
         unsigned finalized;
-        unsigned own;           /* finalised, and begun since the VM is known: none of a VM before it that is still torn down */
+        unsigned own;           /* finalised, and certainly of this VM */
 } BuildCount;
 
+static bool has_strangers(const HostActivity *host) {
+        for (size_t i = 0; i < host->n_guests; i++)
+                if (host->guests[i]->start_time == 0)
+                        return true;
+
+        return false;
+}
+
+/*
+ * A record tells of a process, not of a VM, and stays a while after its VM is gone (a big TD is torn down for seconds). So
+ * it is a VM's own only if that VM was the only one in its process since before the record began; and a VM that is not
+ * listed, or of which the process is not known, may be in any.
+ */
 static BuildCount count_builds(const HostActivity *host, const GuestFacts *guest) {
+        bool alone = guest->siblings == 1 && !host->incomplete && !has_strangers(host);
         BuildCount count = {};
 
         for (size_t i = 0; !host->probes.unavailable && i < host->probes.n_builds; i++) {
@@ -135,7 +149,7 @@ static BuildCount count_builds(const HostActivity *host, const GuestFacts *guest
                         count.building++;
                 else
                         count.finalized++;
-                if (build->finalized && build->began >= guest->known)
+                if (build->finalized && alone && build->began >= guest->alone)
                         count.own++;
         }
 
@@ -213,8 +227,7 @@ static void judge_guest(const HostActivity *host, const GuestFacts *guest, Guest
                 set_evidence(v, GUEST_BUILDING, TIER_EXACT, g_strdup("a build in its process has begun and is not finalised (probes)"));
         } else if (guest->ran != 0)
                 set_evidence(v, GUEST_RUNNING, TIER_INFERRED, signs_text(guest->signs));
-        else if (!host->probes.doubt && count.own >= guest->siblings)
-                /* As many finalised TDs as VMs, and a VM has one at most: so each has one. */
+        else if (!host->probes.doubt && count.own > 0)
                 set_evidence(v, GUEST_RUNNING, TIER_EXACT, g_strdup("its TD is finalised (probes)"));
         else if (probes_are_exact(host))
                 judge_not_begun(v, TIER_EXACT);
@@ -333,7 +346,7 @@ static const char *idle_text(Tier tier, const ActivityVerdict *v) {
         case TIER_NONE:
                 return "what blocks is ignored on request";
         default:
-                return "every VM has run, so it is past any build";
+                return "every VM is past any build";
         }
 }
 

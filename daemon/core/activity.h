@@ -70,6 +70,7 @@ typedef struct GuestFacts {
         const char *unit;       /* systemd unit, "" when not known */
         uint64_t since;         /* realtime usec when KVM made it, or the earliest time that is possible; 0: not known */
         uint64_t known;         /* boottime usec since when it is known to be there: the rules' own time, that no clock step moves */
+        uint64_t alone;         /* boottime usec since when no other VM came or went in its process; not before known */
         uint64_t ran;           /* realtime usec when it was first seen to have run, 0: not yet */
         unsigned siblings;      /* VMs alive in the same process, this one included */
         GuestSigns signs;       /* as of the last look; not looked at any more once it ran */

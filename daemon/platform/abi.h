@@ -46,6 +46,7 @@
 
 /* below /sys/fs/cgroup */
 #define ABI_MISC_CURRENT        "misc.current"
+#define ABI_MISC_EVENTS         "misc.events"
 #define ABI_MISC_MAX            "misc.max"              /* not in the root */
 #define ABI_MISC_EVENTS_LOCAL   "misc.events.local"     /* not in the root */
 

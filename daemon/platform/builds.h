@@ -4,6 +4,7 @@
 
 #include <systemd/sd-event.h>
 
+#include "bpf/builds-map.h"
 #include "core/activity.h"
 
 /*

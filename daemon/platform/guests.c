@@ -71,7 +71,10 @@ bool guest_key_parse(const char *key, uint32_t *ret_tid, uint32_t *ret_fd) {
         return true;
 }
 
-/* Guest time is known to be a VM's only while its process has no other: look at it afresh. Returns how many it has. */
+/*
+ * A VM came or went in this process (0: perhaps in any). Guest time is known to be a VM's only while its process has no
+ * other: it is looked at afresh. Returns how many VMs the process has.
+ */
 static unsigned mix_guest_time(Guests *g, uint32_t pid) {
         unsigned n = 0;
 
@@ -81,6 +84,7 @@ static unsigned mix_guest_time(Guests *g, uint32_t pid) {
                 if (pid != 0 && other->facts.pid != pid)
                         continue;
                 other->have_guest_time = false;
+                other->facts.alone = clock_boottime(&system_clock);
                 n++;
         }
         return n;
@@ -124,6 +128,7 @@ static Guest *guest_new(const char *key, uint32_t tid) {
                 .machine = guest->machine,
                 .unit = guest->unit,
                 .known = guest->added,
+                .alone = guest->added,
                 .siblings = 1,
         };
         return guest;

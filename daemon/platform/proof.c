@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  * SPDX-FileCopyrightText: The tdx-updated authors */
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdbool.h>
@@ -8,6 +9,7 @@
 
 #include "base/fileio.h"
 #include "base/limit.h"
+#include "base/util.h"
 #include "platform/abi.h"
 #include "platform/proof.h"
 
@@ -47,6 +49,41 @@ static bool kvm_is_absent(const Roots *roots) {
                is_absent(roots, ABI_KVM_INTEL);
 }
 
+/* "tdx.max N": how often a TD was refused in this cgroup or below it. */
+static bool has_refused(int root_fd, const char *group) {
+        g_autofree char *path = g_build_filename(group, ABI_MISC_EVENTS, NULL), *text = NULL;
+        char *save = NULL;
+
+        if (read_file_at(root_fd, path, LIMIT_SYSFS_FILE, &text, NULL) < 0)
+                return false; /* no misc controller there */
+        for (char *line = strtok_r(text, "\n", &save); line; line = strtok_r(NULL, "\n", &save))
+                if (g_str_has_prefix(line, "tdx.max ") && strcmp(line, "tdx.max 0") != 0)
+                        return true;
+
+        return false;
+}
+
+/*
+ * Where a cgroup's misc.max has refused a TD, KVM gives a charge back that it did not get (arch/x86/kvm/vmx/tdx.c,
+ * __tdx_td_init(), free_hkid, up to Linux 7.3 at least): from then on the count is one too low, and its 0 proves nothing. The
+ * group's misc.events tell; they add up towards the root, which has none itself. The caller frees the group.
+ */
+static char *find_refusal(const Roots *roots) {
+        _cleanup_close_ int fd = openat(roots->cgroup_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
+        char *found = NULL;
+        struct dirent *entry;
+
+        if (!dir)
+                return g_strdup(".");
+        (void) steal_fd(&fd);
+        while (!found && (entry = readdir(dir)))
+                if ((entry->d_type == DT_DIR || entry->d_type == DT_UNKNOWN) && entry->d_name[0] != '.' && has_refused(roots->cgroup_fd, entry->d_name))
+                        found = g_strdup(entry->d_name);
+        closedir(dir);
+        return found;
+}
+
 void proof_read(const Roots *roots, Proof *ret) {
         g_autofree char *parameter = NULL;
         int r;
@@ -63,6 +100,15 @@ void proof_read(const Roots *roots, Proof *ret) {
         if (r < 0)
                 ret->tds_error = g_strdup_printf("the misc cgroup's count of TDs cannot be read (%s); "
                                                  "mount cgroup2 with the misc controller", g_strerror(-r));
+        if (ret->have_tds && ret->tds == 0) {
+                g_autofree char *group = find_refusal(roots);
+
+                if (group) {
+                        ret->have_tds = false;
+                        ret->tds_error = g_strdup_printf("the misc cgroup's count of TDs is wrong since a TD was refused (misc.events of %s); "
+                                                         "it is right again after a reboot", group);
+                }
+        }
 }
 
 void proof_clear(Proof *proof) {

@@ -55,5 +55,6 @@ const char *store_error(const Store *store);
 
 #define STORE_KEY_LOST_BOOT     "lost-boot"     /* boot id of the boot in which the module was lost */
 #define STORE_KEY_LAST_VERSION  "last-version"  /* the version that was last seen running, a space, the boot's id */
+#define STORE_KEY_BUILD_GATE    "build-gate"    /* what build_gate_restore() wants, "": all is as it was */
 #define STORE_KEY_DESIRED       "desired-version"
 #define STORE_KEY_ASIDE         "aside/"        /* + SEAM hash: an image that must not be tried again, and why */
