@@ -14,10 +14,11 @@
 #include "base/names.h"
 #include "base/util.h"
 #include "bus/bus.h"
+#include "platform/builds.h"
 
 typedef struct Options {
         RootOptions roots;
-        const char *state, *config;
+        const char *state, *config, *probes;
         GPtrArray *directories;         /* of borrowed strings */
         bool check_config;
         int log_level;                  /* -1: what the configuration says */
@@ -37,7 +38,8 @@ static void help(void) {
                "     --state=DIR            Keep queue, history and imported images here (" STATE_DIRECTORY ")\n"
                "     --log-level=LEVEL      err, warning, notice, info or debug\n\n"
                "For a simulated host (each is logged, and shown in StateReason):\n"
-               "     --sysfs=DIR --proc=DIR --cgroup=DIR --debugfs=DIR --uevents=SOCKET --cpu-signature=EAX\n\n"
+               "     --sysfs=DIR --proc=DIR --cgroup=DIR --debugfs=DIR --uevents=SOCKET --cpu-signature=EAX\n"
+               "     --probes=DIR           Where tdx-updated-probe has pinned its maps (" PROBE_PINS ")\n\n"
                "Keys of the section [Update] of the configuration, and their defaults:\n");
         keys = config_keys(&n);
         for (size_t i = 0; i < n; i++)
@@ -57,7 +59,7 @@ static int parse_signature(const char *text, uint32_t *ret) {
 }
 
 enum { OPT_VERSION = 256, OPT_CHECK, OPT_CONFIG, OPT_CATALOGUE, OPT_STATE, OPT_LEVEL, OPT_SYSFS, OPT_PROC, OPT_CGROUP,
-       OPT_DEBUGFS, OPT_UEVENTS, OPT_SIGNATURE };
+       OPT_DEBUGFS, OPT_UEVENTS, OPT_PROBES, OPT_SIGNATURE };
 
 static const struct option long_options[] = {
         { "help", no_argument, NULL, 'h' },
@@ -72,6 +74,7 @@ static const struct option long_options[] = {
         { "cgroup", required_argument, NULL, OPT_CGROUP },
         { "debugfs", required_argument, NULL, OPT_DEBUGFS },
         { "uevents", required_argument, NULL, OPT_UEVENTS },
+        { "probes", required_argument, NULL, OPT_PROBES },
         { "cpu-signature", required_argument, NULL, OPT_SIGNATURE },
         {},
 };
@@ -121,6 +124,9 @@ static int parse_options(int argc, char *argv[], Options *o) {
                         break;
                 case OPT_UEVENTS:
                         o->roots.uevents = optarg;
+                        break;
+                case OPT_PROBES:
+                        o->probes = optarg;
                         break;
                 case OPT_SIGNATURE:
                         if (parse_signature(optarg, &o->roots.cpu_signature) < 0) {
@@ -289,6 +295,7 @@ static int start(const Options *o, char **directories, Config *config) {
                 .config_file = o->config,
                 .directories = directories,
                 .import_directory = imports,
+                .probes = o->probes,
                 .log_level = o->log_level,
         };
         r = manager_new(&options, &manager);
@@ -324,7 +331,7 @@ static int run(const Options *o) {
 }
 
 int main(int argc, char *argv[]) {
-        Options o = { .state = STATE_DIRECTORY, .directories = g_ptr_array_new(), .log_level = -1 };
+        Options o = { .state = STATE_DIRECTORY, .probes = PROBE_PINS, .directories = g_ptr_array_new(), .log_level = -1 };
         int r, status;
 
         log_open();

@@ -98,7 +98,7 @@ class Host:
         argv = [self.world.build / "daemon" / "tdx-updated",
                 f"--sysfs={self.mount}/sys", f"--proc={self.mount}/proc",
                 f"--cgroup={self.mount}/cgroup", f"--debugfs={self.mount}",
-                f"--uevents={self.uevents}", f"--state={self.state}",
+                f"--uevents={self.uevents}", f"--probes={self.dir}/probes", f"--state={self.state}",
                 f"--config={self.config_file}", f"--log-level={self.options.log_level}"]
         argv += [f"--catalogue={d}" for d in (self.state / "images", *self.trees)]
         return argv + list(self.options.daemon_args)
