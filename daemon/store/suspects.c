@@ -40,13 +40,26 @@ static int write_one(Statement *s, uint32_t job, unsigned number, const SuspectR
         return r == SQLITE_DONE ? SQLITE_OK : r;
 }
 
-/* They only become more, and only at the end of an attempt. */
+static int delete_rest(sqlite3 *db, uint32_t job, unsigned n) {
+        _cleanup_statement_ Statement *s = NULL;
+        int r;
+
+        r = sqlite3_prepare_v2(db, "DELETE FROM suspect WHERE job = ? AND number > ?", -1, &s, NULL);
+        if (r != SQLITE_OK)
+                return r;
+        sqlite3_bind_int64(s, 1, job);
+        sqlite3_bind_int64(s, 2, n);
+        r = sqlite3_step(s);
+        return r == SQLITE_DONE ? SQLITE_OK : r;
+}
+
 int suspects_write(sqlite3 *db, uint32_t job, const JobRecord *record) {
         _cleanup_statement_ Statement *s = NULL;
         int r;
 
-        if (record->suspects->len == 0)
-                return SQLITE_OK;
+        r = delete_rest(db, job, record->suspects->len);
+        if (r != SQLITE_OK || record->suspects->len == 0)
+                return r;
 
         r = sqlite3_prepare_v2(db, "INSERT OR REPLACE INTO suspect VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", -1, &s, NULL);
         for (unsigned i = 0; r == SQLITE_OK && i < record->suspects->len; i++)

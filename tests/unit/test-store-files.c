@@ -143,8 +143,13 @@ static unsigned count_history(const char *path) {
 static void test_unknown_words_in_history(void **state) {
         static const char *const changes[] = {
                 "UPDATE job SET result = 'perhaps' WHERE id = 7",
-                "INSERT INTO attempt VALUES (7, 99, 0, 'maybe', '', '', 0, 0, 0, 0, '', '', '1.5.05', 0, 0, 0, 0)",
-                "INSERT INTO attempt VALUES (7, 99, 0, 'busy', '', '', 0, 0, 0, 0, '', '', 'old', 0, 0, 0, 0)",
+                "UPDATE job SET ignored_guests = '1' WHERE id = 7",
+                "UPDATE job SET ignored_guests = '1:2 ' WHERE id = 7",
+                "UPDATE job SET ignored_guests = '0:2' WHERE id = 7",
+                "UPDATE job SET ignored_guests = '4294967296:2' WHERE id = 7",
+                "UPDATE job SET ignored_guests = '1:x' WHERE id = 7",
+                "INSERT INTO attempt VALUES (7, 99, 0, 'maybe', '', '', 0, 0, 0, 0, '', '', '1.5.05', 0, 0, 0, 0, 0)",
+                "INSERT INTO attempt VALUES (7, 99, 0, 'busy', '', '', 0, 0, 0, 0, '', '', 'old', 0, 0, 0, 0, 0)",
         };
 
         for (size_t i = 0; i < G_N_ELEMENTS(changes); i++) {
@@ -269,6 +274,9 @@ static void test_version_1(void **state) {
         assert_int_equal(a->outcome, OUTCOME_NONE);
         assert_int_equal(a->remaining, 9);
         assert_int_equal(version_compare(a->before, (Version) { 1, 5, 5 }), 0);
+        assert_int_equal(a->looked, 0);
+        assert_null(j->options.ignored);
+        assert_int_equal(j->suspects->len, 0);
 
         assert_int_equal(store_load_history(store, 0, 10, &history), 0);
         assert_int_equal(history->len, 1);

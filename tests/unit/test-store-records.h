@@ -24,6 +24,17 @@ static inline void record_fill_attempt(AttemptRecord *a, uint32_t n) {
         a->remaining = UINT32_MAX - n;
         a->size = 479232 + n;
         a->handing_over = n / 2 % 2;
+        a->looked = n % 2 ? 1700000000500000 + n : 0;
+}
+
+static inline void record_fill_suspect(SuspectRecord *s, uint32_t n) {
+        s->pid = 4711 + n;
+        s->start_time = n % 2 ? 71 + n : 0;
+        record_set(&s->name, "qemu-system-x86");
+        record_set(&s->machine, n % 2 ? "qemu-1-web" : "");
+        record_set(&s->unit, "machine-qemu\\x2d1\\x2dweb.scope");
+        s->since = 81 + n;
+        record_set(&s->evidence, "it's 'quoted'");
 }
 
 static inline JobRecord *record_filled(uint32_t n) {
@@ -50,6 +61,13 @@ static inline JobRecord *record_filled(uint32_t n) {
         j->svn_after = (uint16_t) (UINT16_MAX - n);
         record_set(&j->evidence, "T0: no TD exists");
         j->external = n / 3 % 2;
+        for (unsigned i = 0; i < n % 3; i++) {
+                IgnoredGuest guest = { UINT32_MAX - i, UINT64_MAX - n };
+
+                j->options.ignored = j->options.ignored ?: g_array_new(false, false, sizeof(IgnoredGuest));
+                g_array_append_val(j->options.ignored, guest);
+                record_fill_suspect(job_record_add_suspect(j), n + i);
+        }
         return j;
 }
 
@@ -70,6 +88,25 @@ static inline void assert_attempt_equal(const AttemptRecord *a, const AttemptRec
         assert_int_equal(a->remaining, b->remaining);
         assert_int_equal(a->size, b->size);
         assert_int_equal(a->handing_over, b->handing_over);
+        assert_int_equal(a->looked, b->looked);
+}
+
+static inline void assert_suspect_equal(const SuspectRecord *a, const SuspectRecord *b) {
+        assert_int_equal(a->pid, b->pid);
+        assert_int_equal(a->start_time, b->start_time);
+        assert_string_equal(a->name, b->name);
+        assert_string_equal(a->machine, b->machine);
+        assert_string_equal(a->unit, b->unit);
+        assert_int_equal(a->since, b->since);
+        assert_string_equal(a->evidence, b->evidence);
+}
+
+static inline void assert_ignored_equal(const GArray *a, const GArray *b) {
+        assert_int_equal(a ? a->len : 0, b ? b->len : 0);
+        for (unsigned i = 0; a && i < a->len; i++) {
+                assert_int_equal(g_array_index(a, IgnoredGuest, i).pid, g_array_index(b, IgnoredGuest, i).pid);
+                assert_true(g_array_index(a, IgnoredGuest, i).start_time == g_array_index(b, IgnoredGuest, i).start_time);
+        }
 }
 
 static inline void assert_record_equal(const JobRecord *a, const JobRecord *b) {
@@ -98,6 +135,10 @@ static inline void assert_record_equal(const JobRecord *a, const JobRecord *b) {
         assert_int_equal(a->svn_after, b->svn_after);
         assert_string_equal(a->evidence, b->evidence);
         assert_int_equal(a->external, b->external);
+        assert_ignored_equal(a->options.ignored, b->options.ignored);
+        assert_int_equal(a->suspects->len, b->suspects->len);
+        for (unsigned i = 0; i < a->suspects->len; i++)
+                assert_suspect_equal(a->suspects->pdata[i], b->suspects->pdata[i]);
         assert_int_equal(a->attempts->len, b->attempts->len);
         for (unsigned i = 0; i < a->attempts->len; i++)
                 assert_attempt_equal(a->attempts->pdata[i], b->attempts->pdata[i]);

@@ -228,7 +228,7 @@ static void test_prune(void **state) {
                 "CREATE TEMP TABLE tried AS SELECT * FROM attempt;"
                 "INSERT INTO attempt SELECT job.id, tried.number, tried.started, tried.outcome, tried.status, tried.kernel_error,"
                 " tried.look_to_handover, tried.kernel, tried.verify, tried.total, tried.boot_id, tried.stale_error, tried.before_version,"
-                " tried.have_remaining, tried.remaining, tried.size, tried.handing_over FROM job, tried WHERE job.id <> tried.job;",
+                " tried.have_remaining, tried.remaining, tried.size, tried.handing_over, tried.looked FROM job, tried WHERE job.id <> tried.job;",
                 STORE_HISTORY_MAX + 50);
         run_sql(path, sql);
 
