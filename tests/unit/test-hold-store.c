@@ -173,10 +173,14 @@ static void test_announced_over_a_restart(void **state) {
         holds_match(bed->holds, guests, 1);
         assert_int_equal(n_holds(bed), 2);
         guest.unit = "u=1";
+        guest.known -= 60 * USEC_PER_SEC;       /* and when it was */
+        holds_match(bed->holds, guests, 1);
+        assert_int_equal(n_holds(bed), 2);
+        guest.known += 60 * USEC_PER_SEC;
         holds_match(bed->holds, guests, 1);
         assert_int_equal(n_holds(bed), 1);
-        assert_int_equal(holds_end(bed->holds, id, 1000, &failure), -ESRCH);
-        assert_int_equal(holds_end(bed->holds, other, 1001, &failure), -ESRCH);
+        assert_int_equal(holds_end(bed->holds, id, 1000, &failure), -EIDRM);
+        assert_int_equal(holds_end(bed->holds, other, 1001, &failure), -EIDRM);
         assert_int_equal(holds_end(bed->holds, other, 1000, &failure), 0);
         assert_int_equal(n_stored(bed), 0);
 }

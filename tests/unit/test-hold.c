@@ -173,15 +173,15 @@ static void test_announced_and_ended(void **state) {
         assert_int_equal(hold_at(bed, 0)->id, id);
         assert_int_equal(hold_at(bed, 0)->until, hold_at(bed, 0)->since + LONG_USEC);
         /* Another user's, root's too; a hold; nothing at all. */
-        end_build(bed, id, 0, -ESRCH);
-        end_build(bed, hold_at(bed, 1)->id, 1000, -ESRCH);
-        end_build(bed, 0, 1000, -ESRCH);
+        end_build(bed, id, 0, -EIDRM);
+        end_build(bed, hold_at(bed, 1)->id, 1000, -EIDRM);
+        end_build(bed, 0, 1000, -EIDRM);
         assert_int_equal(n_holds(bed), 2);
         end_build(bed, id, 1000, 0);
         assert_int_equal(n_holds(bed), 1);
         bed_run(bed);
         assert_int_equal(bed->changes, 2);
-        end_build(bed, id, 1000, -ESRCH);
+        end_build(bed, id, 1000, -EIDRM);
         assert_int_equal(n_stored(bed), 2);
         close(fd);
 }
