@@ -39,7 +39,13 @@ typedef struct Vm {
 typedef enum Probes { NO_PROBES, PROBES_IN_DOUBT, SOME_PROBES, ALL_PROBES, _PROBES_MAX } Probes;
 
 /* Which VMs share a process. */
-typedef enum Sharing { NONE_SHARED, FIRST_TWO_SHARED, ALL_SHARED, _SHARING_MAX } Sharing;
+typedef enum Sharing {
+        NONE_SHARED,
+        FIRST_TWO_SHARED,
+        FIRST_TWO_UNRESOLVED,   /* the same, but of the second only the thread that made it is known */
+        ALL_SHARED,
+        _SHARING_MAX,
+} Sharing;
 
 typedef enum List {
         LIST_COMPLETE,
@@ -49,7 +55,12 @@ typedef enum List {
 } List;
 
 /* A TD of the first VM's process that has been destroyed, and that the kernel has not yet forgotten. */
-typedef enum Remains { NO_REMAINS, OLD_REMAINS, _REMAINS_MAX } Remains;
+typedef enum Remains {
+        NO_REMAINS,
+        OLD_REMAINS,            /* it was made before that VM */
+        YOUNG_REMAINS,          /* it was made after it */
+        _REMAINS_MAX,
+} Remains;
 
 typedef enum Count {
         COUNT_UNREADABLE,
@@ -97,8 +108,9 @@ static Sign sign_of(bool can_be_read, bool seen) {
         return !can_be_read ? SIGN_UNREADABLE : seen ? SIGN_SEEN : SIGN_ABSENT;
 }
 
+/* Its process, which the probes know. */
 static uint32_t pid_of(const World *w, unsigned i) {
-        return w->sharing == ALL_SHARED || (w->sharing == FIRST_TWO_SHARED && i < 2) ? 100 : 100 + i;
+        return w->sharing == ALL_SHARED || (w->sharing != NONE_SHARED && i < 2) ? 100 : 100 + i;
 }
 
 /* Also the one that is being torn down is counted. */
@@ -116,7 +128,13 @@ static void show_vm(const World *w, unsigned i, Host *h) {
         bool running = vm->phase == RUNNING;
         GuestFacts *guest = host_add_guest(h, pid_of(w, i));
 
+        if (w->sharing == FIRST_TWO_UNRESOLVED && i == 1) {
+                guest->pid = 999;
+                guest->start_time = 0;
+        }
         guest->known = NOW - (vm->stale ? STALE : 30 * USEC_PER_SEC);
+        /* The one that is being torn down was there after it, and has gone. */
+        guest->alone = w->remains == YOUNG_REMAINS && pid_of(w, i) == pid_of(w, 0) ? NOW : guest->known;
         guest->signs = (GuestSigns) {
                 sign_of(readable[w->signs].vcpu_pid, running),
                 sign_of(readable[w->signs].exits, running),
@@ -157,7 +175,7 @@ static void show(const World *w, Host *h) {
                         show_record(w, i, h);
         }
         if (w->remains != NO_REMAINS && w->probes != NO_PROBES)
-                host_add_build(h, pid_of(w, 0), true)->began = 1;
+                host_add_build(h, pid_of(w, 0), true)->began = w->remains == OLD_REMAINS ? 1 : NOW - 2;
         if (w->list != LIST_COMPLETE)
                 h->facts.incomplete = "events were lost";
 }

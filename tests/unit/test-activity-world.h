@@ -35,8 +35,13 @@ static inline GuestFacts *host_add_guest(Host *h, uint32_t pid) {
         GuestFacts *guest = &h->guests[h->facts.n_guests++];
 
         *guest = (GuestFacts) { .key = "100-9", .pid = pid, .start_time = pid * UINT64_C(10), .name = "qemu", .machine = "", .unit = "",
-                                .known = NOW - 30 * USEC_PER_SEC };
+                                .known = NOW - 30 * USEC_PER_SEC, .alone = NOW - 30 * USEC_PER_SEC };
         return guest;
+}
+
+/* Known since then, and alone since then. */
+static inline void host_known(GuestFacts *guest, uint64_t when) {
+        guest->known = guest->alone = when;
 }
 
 static inline GuestFacts *host_add_running(Host *h, uint32_t pid) {

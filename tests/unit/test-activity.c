@@ -135,7 +135,10 @@ static void test_probes(void **state) {
         assert_string_equal(v.reasons[0].subject, "qemu[100]");
         assert_true(v.youngest == UINT64_MAX);
 
+        /* Whose record it is can only be told where no VM is missing. */
         h.builds[1].finalized = true;
+        assert_guest(&h, 0, GUEST_BUILDING, GUEST_TD_YES, TIER_EXACT, "it has not run");
+        h.facts.incomplete = NULL;
         assert_guest(&h, 0, GUEST_RUNNING, GUEST_TD_YES, TIER_EXACT, "finalised");
         assert_verdict(&h, ACTIVITY_IDLE, TIER_EXACT, "no build");
         /* That it ran, too, changes nothing. */
@@ -193,8 +196,9 @@ static void test_one_process(void **state) {
         /* One of the two is finalised: nobody knows which, so neither is. */
         h.builds[0].finalized = true;
         assert_verdict(&h, ACTIVITY_BUSY, TIER_EXACT, "qemu[100]");
+        /* Both: but a record tells of the process, and stays a while after its VM is gone. */
         host_add_build(&h, 100, true);
-        assert_verdict(&h, ACTIVITY_IDLE, TIER_EXACT, "no build");
+        assert_verdict(&h, ACTIVITY_BUSY, TIER_EXACT, "qemu[100]");
         /* Another process's are not theirs. */
         h.builds[1].pid = 101;
         assert_verdict(&h, ACTIVITY_BUSY, TIER_EXACT, "qemu[100]");
@@ -208,7 +212,7 @@ static void test_records_before(void **state) {
                 host_init(&h);
                 host_probe_some(&h);
                 h.facts.probes.complete = complete > 0;
-                host_add_new(&h, 100)->known = NOW - 1000;
+                host_known(host_add_new(&h, 100), NOW - 1000);
                 host_add_build(&h, 100, true)->began = NOW - 1000;
                 assert_verdict(&h, ACTIVITY_IDLE, complete ? TIER_EXACT : TIER_INFERRED, "");
                 assert_guest(&h, 0, GUEST_RUNNING, GUEST_TD_YES, TIER_EXACT, "its TD is finalised");
@@ -238,13 +242,13 @@ static void test_some_probes(void **state) {
         h.builds[1].finalized = true;
         assert_verdict(&h, ACTIVITY_IDLE, TIER_INFERRED, "");
         h.facts.incomplete = "events were lost";
-        assert_verdict(&h, ACTIVITY_UNKNOWN, TIER_NONE, "events were lost");
+        assert_verdict(&h, ACTIVITY_UNKNOWN, TIER_NONE, "cannot be seen");
         h.facts.incomplete = NULL;
 
         /* It ran; whether it is a TD cannot be known, and no age helps one that has not run. */
         h.facts.probes.n_builds = 0;
         h.guests[0].ran = NOW;
-        assert_verdict(&h, ACTIVITY_IDLE, TIER_INFERRED, "every VM has run");
+        assert_verdict(&h, ACTIVITY_IDLE, TIER_INFERRED, "every VM is past any build");
         assert_guest(&h, 0, GUEST_RUNNING, GUEST_TD_UNKNOWN, TIER_INFERRED, "");
         h.guests[0].ran = 0;
         h.guests[0].known = NOW - 9 * STALE;
@@ -274,7 +278,7 @@ static void test_probes_in_doubt(void **state) {
 
         /* It ran, so it is the record that is wrong: that the build is over was lost. Without doubt the record is right. */
         h.guests[0].ran = NOW;
-        assert_verdict(&h, ACTIVITY_IDLE, TIER_INFERRED, "every VM has run");
+        assert_verdict(&h, ACTIVITY_IDLE, TIER_INFERRED, "every VM is past any build");
         h.facts.probes.doubt = NULL;
         assert_verdict(&h, ACTIVITY_BUSY, TIER_EXACT, "qemu[100] is in the build");
         h.facts.probes.doubt = "7 records were lost";
@@ -288,7 +292,7 @@ static void test_probes_in_doubt(void **state) {
         h.facts.probes.doubt = NULL;
         assert_verdict(&h, ACTIVITY_UNKNOWN, TIER_NONE, "cannot be seen");
         h.guests[0].ran = NOW;
-        assert_verdict(&h, ACTIVITY_IDLE, TIER_INFERRED, "every VM has run");
+        assert_verdict(&h, ACTIVITY_IDLE, TIER_INFERRED, "every VM is past any build");
         assert_guest(&h, 0, GUEST_RUNNING, GUEST_TD_UNKNOWN, TIER_INFERRED, "");
 }
 
@@ -370,7 +374,7 @@ static void test_count(void **state) {
         assert_guest(&h, 1, GUEST_RUNNING, GUEST_TD_NO, TIER_INFERRED, "");
         assert_verdict(&h, ACTIVITY_UNKNOWN, TIER_NONE, "2 TDs exist, but only 1 VM is known that could be one");
         host_count_tds(&h, 1);
-        assert_verdict(&h, ACTIVITY_IDLE, TIER_INFERRED, "every VM has run");
+        assert_verdict(&h, ACTIVITY_IDLE, TIER_INFERRED, "every VM is past any build");
 
         /* As many TDs as VMs that run, and one that does not: it may be one of them. */
         host_add_new(&h, 102);
