@@ -90,7 +90,7 @@ def test_every_member_is_in_the_table(host):
     assert {n.split()[0] for n in GUARDED} | set(FREE) == members
 
 
-@pytest.mark.host(set=["misc-tdx=1"])
+@pytest.mark.host(set=["misc-tdx=1", "cpus-online=0-2"])
 def test_guarded_methods(host, user, rules):
     wrong = []
     for name, (action, args) in GUARDED.items():

@@ -141,7 +141,8 @@ def test_a_waiting_job_polls_and_stops(host, trace):
     made.end()
     looks = [when for when, name, rest in made.calls()
              if "misc.current" in rest and name.startswith("open") and when < cancelled]
-    assert 8 <= len(looks) <= 16, looks
+    # Before and after it looks at the VMs.
+    assert 8 <= len(looks) / 2 <= 16, looks
     after = [t for t in made.turns() if t[0][0] > marker + 0.2]
     assert after == [], show(after)
 

@@ -261,23 +261,28 @@ def test_history_limits(host):
 # What comes later is there, and says so.
 
 def test_members_of_later(host, unchanged):
-    later = {
-        "Hold": ("update", "me", "a test", "block"), "BeginBuild": ("me", 0, 0, {}), "EndBuild": (1,),
-        "ListHolds": (), "ListGuests": (), "SetDesiredVersion": ("1.5.06",), "Diagnose": (), "GetMetrics": (),
-    }
+    later = {"SetDesiredVersion": ("1.5.06",), "Diagnose": (), "GetMetrics": ()}
     for member, args in later.items():
         error = error_of(host.call, member, *args)
         assert error.id == "NotSupported", member
         assert member in error.message
-    for option in ({"drain": True}, {"ignore-activity": True}, {"ignore-guests": [(1, 2)]}):
-        for member in ("ApplyVersion", "Plan"):
-            assert error_of(host.call, member, "1.5.06", option).id == "NotSupported", option
-    assert host.call("Plan", "1.5.06", {"drain": False, "ignore-activity": False})["allowed"] is True
     # The rest of the contract works.
     done = {m.name for m in contract(MANAGER).methods} - set(later)
     assert done == {"Apply", "ApplyVersion", "Plan", "ListImages", "InspectImage", "ListJobs", "GetJob",
-                    "GetHistory", "ImportImage", "DescribeConfig", "Refresh"}
-    assert host.ctl("update", "1.5.06", "--drain").status == 69
+                    "GetHistory", "ImportImage", "DescribeConfig", "Refresh", "Hold", "BeginBuild", "EndBuild",
+                    "ListHolds", "ListGuests"}
+
+
+# The options that step over something.
+
+def test_options_that_step_over(host, unchanged):
+    for options in ({"drain": True}, {"now": True}, {"ignore-activity": True}, {"ignore-guests": [(1, 2)]},
+                    {"ignore-guests": [(n, 1) for n in range(1, 65)]}, {"ignore-guests": []}):
+        assert host.call("Plan", "1.5.06", options)["allowed"] is True, options
+    for guests in ([(0, 1)], [(1, 0)], [(1, 2), (0, 0)], [(n, 1) for n in range(1, 66)]):
+        for member in ("ApplyVersion", "Plan"):
+            error = error_of(host.call, member, "1.5.06", {"ignore-guests": guests})
+            assert error.name == "org.freedesktop.DBus.Error.InvalidArgs" and "ignore-guests" in error.message
 
 
 # busctl, as the documentation has it.
