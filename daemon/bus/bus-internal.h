@@ -12,6 +12,7 @@ struct Bus {
         Manager *manager;
         Auth *auth;
         GPtrArray *builds;              /* those who wait until they may announce a build, in the order in which they came */
+        sd_event_source *exit;          /* what is to be said before the bus is closed */
         uint64_t progress_told;         /* boottime usec: progress is told at most four times a second */
 };
 
@@ -75,7 +76,7 @@ int on_begin_build(Bus *bus, sd_bus_message *message, sd_bus_error *error);
 int on_end_build(Bus *bus, sd_bus_message *message, sd_bus_error *error);
 int on_list_holds(Bus *bus, sd_bus_message *message, sd_bus_error *error);
 void hold_bus_admit(Bus *bus);          /* builds may begin: those who wait for that are answered */
-void hold_bus_free(Bus *bus);           /* nobody waits any more */
+void hold_bus_stop(Bus *bus);           /* nobody waits any more */
 
 /* request-bus.c: reads the arguments of ApplyVersion and Plan. */
 int request_read(sd_bus_message *message, Request *ret, bool *ret_unsafe, sd_bus_error *error);

@@ -134,11 +134,25 @@ static int add_objects(Bus *bus) {
         return r;
 }
 
+static int on_exit_event(sd_event_source *source, void *userdata) {
+        hold_bus_stop(userdata);
+        return 0;
+}
+
+/* While the bus is still there: sd-bus closes it at the loop's exit, with the normal priority. */
+static int watch_exit(Bus *bus, sd_event *event) {
+        int r;
+
+        r = sd_event_add_exit(event, &bus->exit, on_exit_event, bus);
+        return r < 0 ? r : sd_event_source_set_priority(bus->exit, SD_EVENT_PRIORITY_IMPORTANT);
+}
+
 int bus_new(sd_event *event, Manager *manager, Bus **ret) {
         g_autoptr(Bus) bus = g_new0(Bus, 1);
         int r;
 
         bus->manager = manager;
+        bus->builds = g_ptr_array_new();
         r = sd_bus_open_system(&bus->bus);
         if (r < 0)
                 return log_error(r, "Failed to connect to the system bus");
@@ -148,12 +162,13 @@ int bus_new(sd_event *event, Manager *manager, Bus **ret) {
         if (r >= 0)
                 r = sd_bus_attach_event(bus->bus, event, SD_EVENT_PRIORITY_NORMAL);
         if (r >= 0)
+                r = watch_exit(bus, event);
+        if (r >= 0)
                 r = add_objects(bus);
         if (r < 0)
                 return log_error(r, "Failed to set the bus up");
 
         bus->auth = auth_new(bus->bus);
-        bus->builds = g_ptr_array_new();
         *ret = g_steal_pointer(&bus);
         return 0;
 }
@@ -173,7 +188,9 @@ Bus *bus_free(Bus *bus) {
         if (!bus)
                 return NULL;
 
-        hold_bus_free(bus);
+        sd_event_source_disable_unref(bus->exit);
+        hold_bus_stop(bus);
+        g_clear_pointer(&bus->builds, g_ptr_array_unref);
         auth_free(bus->auth);
         sd_bus_flush_close_unref(bus->bus);
         g_free(bus);

@@ -194,18 +194,13 @@ void hold_bus_admit(Bus *bus) {
                 answer(bus->builds->pdata[0]);
 }
 
-void hold_bus_free(Bus *bus) {
-        if (!bus->builds)
-                return;
-
-        for (unsigned i = 0; i < bus->builds->len; i++) {
-                Build *build = bus->builds->pdata[i];
+void hold_bus_stop(Bus *bus) {
+        while (bus->builds->len > 0) {
+                g_autoptr(Build) build = g_ptr_array_steal_index(bus->builds, 0);
 
                 (void) sd_bus_reply_method_errorf(build->message, error_entry(ERROR_BUSY)->dbus_name,
                                                   "The service ends while an update is under way; announce the build again");
-                build_free(build);
         }
-        g_clear_pointer(&bus->builds, g_ptr_array_unref);
 }
 
 static int on_wait_over(sd_event_source *source, uint64_t usec, void *userdata) {
