@@ -2,6 +2,9 @@
  * SPDX-FileCopyrightText: The tdx-updated authors
  *
  * Holds over restarts and crashes of the daemon, by the service manager's fd store. */
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -12,6 +15,7 @@
 #include <cmocka.h>
 
 #include "base/clock.h"
+#include "base/util.h"
 #include "test-hold-bed.h"
 
 #define WORDS "a=b%\n\"\xc3\xa4\"\t\x01 %0a=\n"
@@ -151,7 +155,7 @@ static void test_released_at_the_start(void **state) {
         g_setenv("LISTEN_FDS", "2", true);
         g_setenv("LISTEN_FDNAMES", names, true);
         assert_true(sd_event_new(&bed->event) >= 0);
-        assert_int_equal(holds_new(bed->event, on_change, bed, &bed->holds), 0);
+        assert_int_equal(holds_new(bed->event, bed_on_change, bed, &bed->holds), 0);
         /* Before the loop has run once: no gate may see it. */
         assert_int_equal(n_holds(bed), 0);
         assert_int_equal(n_stored(bed), 0);

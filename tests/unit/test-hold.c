@@ -2,6 +2,8 @@
  * SPDX-FileCopyrightText: The tdx-updated authors
  *
  * When holds begin and end, and what is refused. What survives a restart is in test-hold-store.c. */
+#include <errno.h>
+#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -10,6 +12,7 @@
 #include <cmocka.h>
 
 #include "base/clock.h"
+#include "base/util.h"
 #include "test-hold-bed.h"
 
 static void test_taken_and_released(void **state) {
