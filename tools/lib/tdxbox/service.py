@@ -103,6 +103,8 @@ class Service:
         with self._changed:
             self.state = "dead"
             self._drop_stored(self.stored)
+        # The thread's poll(2) may have them still, and they are open as long as it does.
+        self._wake()
         return running.status if running else None
 
     def restart(self, timeout=20):
