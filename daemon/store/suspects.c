@@ -112,7 +112,8 @@ static int parse_one(char *word, IgnoredGuest *ret) {
         if (!colon)
                 return -EBADMSG;
         *colon = '\0';
-        if (parse_u64(word, &pid) < 0 || pid == 0 || pid > UINT32_MAX || parse_u64(colon + 1, &ret->start_time) < 0)
+        if (parse_u64(word, &pid) < 0 || pid == 0 || pid > UINT32_MAX ||
+            parse_u64(colon + 1, &ret->start_time) < 0 || ret->start_time == 0)
                 return -EBADMSG;
         ret->pid = (uint32_t) pid;
         return 0;

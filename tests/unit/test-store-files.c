@@ -239,16 +239,24 @@ static char *describe_schema(const char *path) {
         return g_string_free(g_steal_pointer(&text), FALSE);
 }
 
-/*
- * A database as version 1 wrote it is brought up to date: its jobs are there, and its
- * tables are then those of a new one.
- */
+/* The tables of a database that was brought up to date are those of a new one. */
+static void check_newest(const Tree *t, const char *path) {
+        g_autofree char *new_path = g_build_filename(t->path, "new.db", NULL), *upgraded = NULL, *fresh = NULL;
+        g_autoptr(Store) new_store = open_ok(new_path);
+
+        new_store = store_close(g_steal_pointer(&new_store));
+        upgraded = describe_schema(path);
+        fresh = describe_schema(new_path);
+        assert_string_equal(upgraded, fresh);
+        assert_int_equal(query_int(path, "PRAGMA user_version"), query_int(new_path, "PRAGMA user_version"));
+}
+
+/* A database as version 1 wrote it is brought up to date, and its jobs are there. */
 static void test_version_1(void **state) {
         _cleanup_tree_ Tree t = tree_new();
-        g_autofree char *path = database_path(&t), *sql = fixture_sql("store-schema-1.sql"), *new_path = NULL;
-        g_autofree char *upgraded = NULL, *fresh = NULL, *fact = NULL;
+        g_autofree char *path = database_path(&t), *sql = fixture_sql("store-schema-1.sql"), *fact = NULL;
         g_autoptr(GPtrArray) unfinished = NULL, history = NULL;
-        g_autoptr(Store) store = NULL, new_store = NULL;
+        g_autoptr(Store) store = NULL;
         const AttemptRecord *a;
         const JobRecord *j;
 
@@ -287,14 +295,51 @@ static void test_version_1(void **state) {
         assert_int_equal(store_get(store, STORE_KEY_LAST_VERSION, &fact), 0);
         assert_string_equal(fact, "1.5.05 01234567-89ab-cdef-0123-456789abcdef");
 
-        new_path = g_build_filename(t.path, "new.db", NULL);
-        new_store = open_ok(new_path);
-        new_store = store_close(g_steal_pointer(&new_store));
         store = store_close(g_steal_pointer(&store));
-        upgraded = describe_schema(path);
-        fresh = describe_schema(new_path);
-        assert_string_equal(upgraded, fresh);
-        assert_int_equal(query_int(path, "PRAGMA user_version"), query_int(new_path, "PRAGMA user_version"));
+        check_newest(&t, path);
+}
+
+/* The same of version 2: it knows ignored VMs, the time of the last look, and suspects. */
+static void test_version_2(void **state) {
+        _cleanup_tree_ Tree t = tree_new();
+        g_autofree char *path = database_path(&t), *sql = fixture_sql("store-schema-2.sql");
+        g_autoptr(JobRecord) waiting = NULL, finished = NULL;
+        g_autoptr(Store) store = NULL;
+        const SuspectRecord *s;
+
+        run_sql(path, sql);
+        assert_int_equal(query_int(path, "PRAGMA user_version"), 2);
+        store = open_ok(path);
+
+        assert_int_equal(store_load_job(store, 4, &waiting), 0);
+        assert_true(waiting->options.ignore_activity);
+        assert_int_equal(waiting->options.ignored->len, 2);
+        assert_int_equal(g_array_index(waiting->options.ignored, IgnoredGuest, 0).pid, 4711);
+        assert_int_equal(g_array_index(waiting->options.ignored, IgnoredGuest, 0).start_time, 123456);
+        assert_int_equal(g_array_index(waiting->options.ignored, IgnoredGuest, 1).pid, UINT32_MAX);
+        assert_true(g_array_index(waiting->options.ignored, IgnoredGuest, 1).start_time == UINT64_MAX);
+        assert_int_equal(job_record_last_attempt(waiting)->looked, 1700000010600000);
+        assert_int_equal(waiting->suspects->len, 0);
+
+        assert_int_equal(store_load_job(store, 3, &finished), 0);
+        assert_true(finished->options.drain);
+        assert_null(finished->options.ignored);
+        assert_int_equal(finished->suspects->len, 2);
+        s = finished->suspects->pdata[0];
+        assert_int_equal(s->pid, 4711);
+        assert_int_equal(s->start_time, 123456);
+        assert_string_equal(s->name, "qemu-system-x86");
+        assert_string_equal(s->machine, "qemu-9-web");
+        assert_string_equal(s->unit, "machine-qemu\\x2d9\\x2dweb.scope");
+        assert_int_equal(s->since, 1700000000700000);
+        assert_string_equal(s->evidence, "it appeared before the update was over, and after the last look");
+        s = finished->suspects->pdata[1];
+        assert_int_equal(s->pid, 4712);
+        assert_int_equal(s->start_time, 0);
+        assert_string_equal(s->machine, "");
+
+        store = store_close(g_steal_pointer(&store));
+        check_newest(&t, path);
 }
 
 int main(void) {
@@ -303,6 +348,7 @@ int main(void) {
                 cmocka_unit_test(test_unknown_words), cmocka_unit_test(test_unknown_words_in_history),
                 cmocka_unit_test(test_cannot_open),  cmocka_unit_test(test_second_daemon),
                 cmocka_unit_test(test_own_files),     cmocka_unit_test(test_empty_file),    cmocka_unit_test(test_version_1),
+                cmocka_unit_test(test_version_2),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
