@@ -84,6 +84,26 @@ def test_identical_request(host):
     assert host.apply("1.5.06").path != first.path
 
 
+def test_identical_options(host):
+    """What an option lets it step over is part of the request; the order of the VMs is not, nor is one that stands there twice."""
+    host.sim.set(misc_tdx=1)
+    host.sim.ctl("vm", "create", "4711", "9")
+    paths = {}
+    for name, options in {
+        "none": {}, "drain": {"drain": True}, "activity": {"ignore_activity": True}, "one": {"ignore_guests": [(1, 2)]},
+        "two": {"ignore_guests": [(1, 2), (3, 4)]}, "another start": {"ignore_guests": [(1, 2), (3, 5)]},
+    }.items():
+        paths[name] = host.apply("1.5.06", **options).path
+    assert len(set(paths.values())) == len(paths)
+    assert host.apply("1.5.06", drain=False, ignore_activity=False, ignore_guests=[]).path == paths["none"]
+    assert host.apply("1.5.06", ignore_guests=[(1, 2)] * 100).path == paths["one"]
+    assert host.apply("1.5.06", ignore_guests=[(3, 4), (1, 2), (3, 4)]).path == paths["two"]
+    # Also those that another daemon has taken.
+    host.daemon.restart()
+    assert host.apply("1.5.06", ignore_guests=[(3, 4), (1, 2)]).path == paths["two"]
+    assert host.apply("1.5.06", ignore_activity=True).path == paths["activity"]
+
+
 @pytest.mark.usefixtures("anyone_may")
 def test_the_same_of_another_user(host):
     host.sim.set(misc_tdx=1)
