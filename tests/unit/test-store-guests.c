@@ -30,10 +30,13 @@ static void test_exactly_those(void **state) {
         _cleanup_tree_ Tree t = tree_new();
         g_autofree char *path = database_path(&t);
         g_autoptr(Store) store = open_ok(path);
-        g_autoptr(JobRecord) j = record_filled(0), other = record_filled(0), fewer = record_filled(0);
+        g_autoptr(JobRecord) j = record_filled(0), before = record_filled(0), after = record_filled(0), fewer = record_filled(0);
 
-        add_suspects(other, 100, 2);
-        assert_int_equal(store_save_job(store, other), 0);
+        add_suspects(before, 100, 2);
+        add_suspects(after, 200, 2);
+        assert_int_equal(store_save_job(store, before), 0);
+        assert_int_equal(store_save_job(store, j), 0);
+        assert_int_equal(store_save_job(store, after), 0);
         for (size_t i = 0; i < G_N_ELEMENTS(added); i++) {
                 add_suspects(j, j->suspects->len, added[i]);
                 assert_int_equal(store_save_job(store, j), 0);
@@ -44,7 +47,8 @@ static void test_exactly_those(void **state) {
         fewer->id = j->id;
         assert_int_equal(store_save_job(store, fewer), 0);
         check_loaded(store, fewer);
-        check_loaded(store, other);
+        check_loaded(store, before);
+        check_loaded(store, after);
 }
 
 static int64_t count_of_job(const char *path, const char *table, uint32_t job) {
