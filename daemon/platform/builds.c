@@ -233,6 +233,7 @@ static void tell_builds(Builds *b, ProbeFacts *ret) {
                         .pid = build->record.value.tgid,
                         .name = build->name,
                         .since = build->since,
+                        .began = build->record.value.began / 1000,
                         .finalized = build->record.value.state == PROBE_FINALIZED,
                 };
 

@@ -32,20 +32,23 @@ static void assert_counts(size_t n, size_t building) {
 }
 
 static void test_a_build_from_begin_to_end(void **state) {
-        uint64_t before, after;
+        uint64_t before, after, boot_before, boot_after;
         const BuildFacts *build;
 
         assert_int_equal(bed_load(), LOAD_DONE);
         assert_counts(0, 0);
 
         before = clock_realtime(&system_clock);
+        boot_before = clock_boottime(&system_clock);
         begin(a);
+        boot_after = clock_boottime(&system_clock);
         after = clock_realtime(&system_clock);
         assert_counts(1, 1);
         build = bed_find(a);
         assert_non_null(build);
         assert_int_equal(build->pid, getpid());
         assert_string_equal(build->name, "test-probes");
+        assert_in_range(build->began, boot_before, boot_after);
         /* The two clocks are read one after the other. */
         assert_in_range(build->since, before - 10 * USEC_PER_MSEC, after + 10 * USEC_PER_MSEC);
 
