@@ -77,7 +77,8 @@ struct Manager {
         sd_event_source *tell;          /* deferred: tell what has changed, together */
         sd_event_source *timer;         /* the next time something may change by itself */
         sd_event_source *poll;          /* looks at VMs that may be building, only while a job waits for them */
-        uint64_t poll_born;             /* boottime usec when the youngest of them was made */
+        uint64_t judged;                /* boottime usec of the last judgement of what was reported */
+        bool hinted;                    /* something was reported since */
         sd_event_source *forget;        /* when the oldest finished job stops being readable */
 };
 
@@ -120,6 +121,7 @@ int watch_start(Manager *m);
 void watch_judge(const Manager *m, const JobOptions *options, ActivityVerdict *ret);    /* options NULL: nobody is ignored */
 void watch_note(Manager *m, const ActivityVerdict *verdict);    /* for WindowOpened and WindowClosed; told later */
 void watch_tell(Manager *m);
+void watch_hint(Manager *m);                                    /* something was reported: look, now or very soon */
 void watch_poll(Manager *m, const ActivityVerdict *verdict);    /* look again soon at those who may be building */
 const HoldFacts *watch_holds(Manager *m, size_t *ret_n);        /* as of the last judgement */
 void watch_rest(Manager *m);                                    /* nobody waits for them */

@@ -260,7 +260,7 @@ static void on_holds(void *userdata) {
         Manager *m = userdata;
 
         manager_tell(m, MANAGER_CHANGED_HOLDS);
-        dispatch_kick(m);
+        watch_hint(m);
 }
 
 int manager_start(Manager *m, const ManagerEvents *events) {

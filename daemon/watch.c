@@ -5,6 +5,9 @@
 #include "base/util.h"
 #include "manager-internal.h"
 
+/* Between two judgements when no job waits and only the signals WindowOpened and WindowClosed hang on it. */
+#define IDLE_GAP_USEC (50 * USEC_PER_MSEC)
+
 /* Whether a TD is being built: who is asked, when it is asked again, and who is told. */
 
 static void on_interface(void *userdata) {
@@ -16,16 +19,24 @@ static void on_interface(void *userdata) {
         dispatch_kick(m);
 }
 
-/* KVM or the probes have something to say. It is judged once for all that came together. */
-static void on_changed(void *userdata) {
-        Manager *m = userdata;
-        g_auto(ActivityVerdict) verdict = {};
+static void arm(Manager *m, uint64_t delay);
+
+/*
+ * Something was reported. It is judged at once, unless that was done just now: then a moment later, once for all that
+ * comes together. A host that starts a hundred VMs in a second must not spend its time here.
+ */
+void watch_hint(Manager *m) {
+        uint64_t now = clock_boottime(&system_clock);
+        uint64_t next = m->judged + (dispatch_head(m) ? ACTIVITY_POLL_MIN : IDLE_GAP_USEC);
 
         if (!m->started)
                 return;
-        manager_activity(m, &verdict);
-        if (dispatch_head(m))
-                dispatch_kick(m);
+        m->hinted = true;
+        arm(m, next > now ? next - now : 0);
+}
+
+static void on_changed(void *userdata) {
+        watch_hint(userdata);
 }
 
 int watch_start(Manager *m) {
@@ -74,44 +85,86 @@ void watch_tell(Manager *m) {
         m->events.window(m->window_open, m->window_reason, m->events.userdata);
 }
 
-static void arm_poll(Manager *m);
+/* Is there something that only its own end ends, so that the rest of the gate need not be asked? */
+static bool is_busy(Manager *m, const Job *job, const ActivityVerdict *verdict) {
+        const HoldFacts *holds;
+        size_t n;
+
+        if (verdict->activity == ACTIVITY_BUSY || (verdict->activity == ACTIVITY_UNKNOWN && !job->record->options.ignore_activity))
+                return true;
+
+        holds = watch_holds(m, &n);
+        for (size_t i = 0; i < n; i++)
+                if (holds[i].what != HOLD_UPDATE || holds[i].mode == HOLD_BLOCK)
+                        return true;
+
+        return false;
+}
+
+/* The whole queue's turn comes four times a second anyway; in between only the end of what it waits for matters. */
+static void look(Manager *m, Job *job) {
+        JobState state = job->record->state;
+        g_auto(ActivityVerdict) verdict = {};
+
+        m->hinted = false;
+        watch_judge(m, &job->record->options, &verdict);
+        m->judged = clock_boottime(&system_clock);
+        if (!job->record->options.ignored)
+                watch_note(m, &verdict);
+
+        if ((state != JOB_WAITING && state != JOB_DRAINING && state != JOB_BACKOFF) || !m->timer || !is_busy(m, job, &verdict)) {
+                dispatch_run(m);
+                return;
+        }
+
+        job->closed = true; /* its end cuts a backoff short */
+        watch_poll(m, &verdict);
+}
 
 static int on_poll(sd_event_source *source, uint64_t usec, void *userdata) {
         Manager *m = userdata;
+        g_auto(ActivityVerdict) verdict = {};
+        Job *head = dispatch_head(m);
 
-        if (m->attempt || !dispatch_head(m))
+        m->poll = sd_event_source_disable_unref(m->poll);
+        if (m->attempt || !m->started) {
+                m->hinted = false;
                 return 0;
-        if (evidence_update(m->evidence))
-                dispatch_run(m);
-        else
-                arm_poll(m);
+        }
+        if (head) {
+                look(m, head);
+                return 0;
+        }
+
+        m->hinted = false;
+        manager_activity(m, &verdict);
+        m->judged = clock_boottime(&system_clock);
         return 0;
 }
 
-static void arm_poll(Manager *m) {
-        uint64_t now = clock_boottime(&system_clock);
+static void arm(Manager *m, uint64_t delay) {
         int r;
 
         m->poll = sd_event_source_disable_unref(m->poll);
         /* An accuracy of 1 usec: the default of 250 ms is what is to be avoided here. */
-        r = sd_event_add_time_relative(m->event, &m->poll, CLOCK_BOOTTIME, activity_poll_interval(now - m->poll_born), 1, on_poll, m);
+        r = sd_event_add_time_relative(m->event, &m->poll, CLOCK_BOOTTIME, delay, 1, on_poll, m);
         if (r < 0)
                 log_error(r, "Failed to arm the timer for VMs that may be building, looking at them with the queue's");
 }
 
 void watch_poll(Manager *m, const ActivityVerdict *verdict) {
-        uint64_t now = clock_boottime(&system_clock);
-
-        if (verdict->youngest == UINT64_MAX) {
-                watch_rest(m);
+        /* What was reported meanwhile has a time already. */
+        if (m->hinted && m->poll)
                 return;
-        }
-
-        m->poll_born = now > verdict->youngest ? now - verdict->youngest : 0;
-        arm_poll(m);
+        if (verdict->youngest == UINT64_MAX)
+                watch_rest(m);
+        else
+                arm(m, activity_poll_interval(verdict->youngest));
 }
 
 void watch_rest(Manager *m) {
+        if (m->hinted && m->poll)
+                return;
         m->poll = sd_event_source_disable_unref(m->poll);
 }
 

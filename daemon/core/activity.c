@@ -405,5 +405,5 @@ void activity_judge(const HostActivity *host, ActivityVerdict *ret) {
 uint64_t activity_poll_interval(uint64_t age) {
         if (age >= 600 * USEC_PER_SEC)
                 return 250 * USEC_PER_MSEC;
-        return CLAMP(age / 200, 5 * USEC_PER_MSEC, 50 * USEC_PER_MSEC);
+        return CLAMP(age / 200, ACTIVITY_POLL_MIN, 50 * USEC_PER_MSEC);
 }

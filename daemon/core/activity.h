@@ -168,6 +168,7 @@ G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(ActivityVerdict, activity_verdict_clear)
 
 /* After this many usec the guests that may be building are looked at again (while a job waits for them). */
 uint64_t activity_poll_interval(uint64_t age);
+#define ACTIVITY_POLL_MIN ((uint64_t) 5000)     /* the shortest, usec */
 
 /* Are these signs that it ran? */
 bool guest_signs_ran(GuestSigns signs);

@@ -88,7 +88,7 @@ Evidence *evidence_free(Evidence *e) {
         return NULL;
 }
 
-static bool update(Evidence *e, const Proof *proof) {
+bool evidence_update(Evidence *e) {
         bool changed;
 
         e->quiet = true;
@@ -96,28 +96,17 @@ static bool update(Evidence *e, const Proof *proof) {
                 uevents_drain(e->uevents);
         e->quiet = false;
 
-        changed = guests_update(e->guests, proof->impossible || (proof->have_tds && proof->tds == 0)) || e->unread;
+        changed = guests_update(e->guests, proof_counts_none(e->roots)) || e->unread;
         e->unread = false;
         return changed;
 }
 
-bool evidence_update(Evidence *e) {
-        g_auto(Proof) proof = {};
-
-        proof_read(e->roots, &proof);
-        return update(e, &proof);
-}
-
 void evidence_judge(Evidence *e, const EvidenceRules *rules, ActivityVerdict *ret) {
-        g_auto(Proof) before = {}, proof = {};
+        g_auto(Proof) proof = {};
         HostActivity host;
 
-        /*
-         * The count both before and after the signs: that a VM ran while there was no TD is a proof only if there was none
-         * when it was looked at, and a TD that began meanwhile must be in the count.
-         */
-        proof_read(e->roots, &before);
-        (void) update(e, &before);
+        /* The count after the signs, too: a TD that began meanwhile must be in it. */
+        (void) evidence_update(e);
         builds_read(e->builds, &e->probes);
         proof_read(e->roots, &proof);
 

@@ -84,6 +84,12 @@ static char *find_refusal(const Roots *roots) {
         return found;
 }
 
+bool proof_counts_none(const Roots *roots) {
+        uint64_t tds;
+
+        return read_misc_tdx(roots, &tds) >= 0 && tds == 0;
+}
+
 void proof_read(const Roots *roots, Proof *ret) {
         g_autofree char *parameter = NULL;
         int r;

@@ -17,6 +17,9 @@ typedef struct Proof {
         char *tds_error;        /* why it could not be read, for people; NULL: it could */
 } Proof;
 
+/* Is the count of TDs 0 right now? Nothing is proven by that alone, see proof_read(). */
+bool proof_counts_none(const Roots *roots);
+
 void proof_read(const Roots *roots, Proof *ret);
 void proof_clear(Proof *proof);
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Proof, proof_clear)
