@@ -64,10 +64,12 @@ def drive(steps, value=None):
 
 
 class Bus:
-    """Calls that do not wait; an error is an answer: its id."""
+    """Calls that do not wait; an error is an answer: its id. The VMMs have connections of their own."""
 
-    def __init__(self, connection):
+    def __init__(self, connection, others=()):
         self.connection = connection
+        self.others = list(others) or [connection]
+        self.next = 0
         self.finished = {}      # job path -> (result, details), or the callback that waits for it
         connection.signal_subscribe(NAME, JOB, "Finished", None, None, Gio.DBusSignalFlags.NONE, self._on_finished)
 
@@ -76,7 +78,11 @@ class Bus:
         if callable(wanted):
             wanted(self.finished[path])
 
-    def call(self, member, signature, *args, timeout=60_000):
+    def as_vmm(self):
+        self.next += 1
+        return self.others[self.next % len(self.others)]
+
+    def call(self, member, signature, *args, timeout=60_000, on=None):
         def start(callback):
             def done(connection, result):
                 try:
@@ -88,7 +94,7 @@ class Bus:
                 values = reply.unpack()
                 callback(fds.get(0) if reply.get_type_string() == "(h)" else values[0] if values else None)
 
-            self.connection.call_with_unix_fd_list(
+            (on or self.connection).call_with_unix_fd_list(
                 NAME, PATH, NAME, member, GLib.Variant(signature, args) if signature else None, None,
                 Gio.DBusCallFlags.NO_AUTO_START, timeout, None, None, done)
         return start
@@ -187,9 +193,11 @@ class Churn:
         while self.bus and kind in ("announced", "held"):
             asked = time.monotonic()
             if kind == "announced":
-                answer = yield self.bus.call("BeginBuild", "(stta{sv})", "churn", 10 * SECOND, 60 * SECOND, {})
+                answer = yield self.bus.call("BeginBuild", "(stta{sv})", "churn", 10 * SECOND, 60 * SECOND, {},
+                                             on=self.bus.as_vmm())
             else:
-                answer = yield self.bus.call("Hold", "(ssss)", "build", "churn", "a build", "block")
+                answer = yield self.bus.call("Hold", "(ssss)", "build", "churn", "a build", "block",
+                                             on=self.bus.as_vmm())
             self.waits.append(time.monotonic() - asked)
             if isinstance(answer, int):
                 return answer
@@ -198,7 +206,7 @@ class Churn:
 
     def let_go(self, kind, token):
         if token is not None and kind == "announced":
-            yield self.bus.call("EndBuild", "(u)", token)
+            yield self.bus.call("EndBuild", "(u)", token, on=self.bus.as_vmm())
         elif token is not None:
             os.close(token)
 

@@ -22,7 +22,7 @@ LOADS = {
     "low": Settings(rate=12, seconds=SECONDS),
     "high": Settings(rate=40, seconds=SECONDS),
     # Some build is always running: only a drain makes room, and only those who announce themselves heed it.
-    "always": Settings(rate=220, seconds=SECONDS, drain=True, kinds=("announced", "held", "announced")),
+    "always": Settings(rate=100, seconds=SECONDS, build=(20, 120), drain=True, kinds=("announced", "held", "announced")),
 }
 QUICK = ["transfer-ms=8", "critical-ms=6", f"misc-capacity={10 ** 6}"]
 TOTAL = {"builds": 0, "updates": 0}
@@ -38,8 +38,11 @@ def churn_host(make_host):
 
 
 def with_daemon(host, settings):
-    churn = Churn(Sim(host.control), settings, Bus(host.bus))
+    vmms = [host.connect() for _ in range(16)]
+    churn = Churn(Sim(host.control), settings, Bus(host.bus, vmms))
     churn.run(churn.with_daemon())
+    for connection in vmms:
+        connection.close_sync(None)
     return churn, judge(churn, host.sim.ctl("log"))
 
 
@@ -133,7 +136,7 @@ def test_build_gate(churn_host):
 def test_starvation(churn_host):
     """Builds always overlap; with a drain the update comes as soon as those that run are over."""
     host = churn_host("C")
-    settings = Settings(rate=150, seconds=min(SECONDS, 6), kinds=("announced",), build=(50, 300), drain=True, pause=300)
+    settings = Settings(rate=60, seconds=min(SECONDS, 6), kinds=("announced",), build=(50, 300), drain=True, pause=300)
     churn, v = with_daemon(host, settings)
     report("C", "always", "tdx-updated, drain", v)
     slowest = max(v.wait)
