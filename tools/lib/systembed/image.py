@@ -42,12 +42,12 @@ for disk in vda vdb; do
         /bin/busybox usleep 50000
     done
 done
-/bin/busybox mount -t ext4 /dev/vda /root
-/bin/busybox mkdir -p /root/src
-/bin/busybox mount -t ext4 /dev/vdb /root/src
+/bin/busybox mount -t ext4 /dev/vda /new
+/bin/busybox mkdir -p /new/src
+/bin/busybox mount -t ext4 /dev/vdb /new/src
 /bin/busybox umount /proc
-/bin/busybox mount --move /dev /root/dev
-exec /bin/busybox switch_root /root /src/tests/system/init
+/bin/busybox mount --move /dev /new/dev
+exec /bin/busybox switch_root /new /src/tests/system/init
 """
 
 
@@ -60,7 +60,7 @@ def make_initrd(kernel, folder):
     if not BUSYBOX.exists():
         raise BedError("busybox-static is not installed")
     tree = folder / "tree"
-    for name in ("bin", "dev", "modules", "proc", "root"):
+    for name in ("bin", "dev", "modules", "proc", "new"):
         (tree / name).mkdir(parents=True)
     shutil.copy(BUSYBOX, tree / "bin")
     for number, file in enumerate(kernel.files_of(BOOT_MODULES)):
