@@ -235,6 +235,7 @@ static void test_bad_texts(void **state) {
                 { "Sat 02:00\nMon 4h", "systemd.time(7)" },
                 { "$(true) 4h", "systemd.time(7)" },
         };
+        unsigned n = 0;
 
         for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
                 g_autofree char *problem = NULL;
@@ -244,6 +245,10 @@ static void test_bad_texts(void **state) {
                 assert_null(w);
                 if (!problem || !strstr(problem, cases[i].word))
                         fail_msg("\"%s\": %s", cases[i].text, problem);
+                /* A line feed could make lines of the answer. */
+                if (strchr(cases[i].text, '\n'))
+                        assert_int_equal(asked.n, n);
+                n = asked.n;
         }
 }
 
@@ -311,6 +316,7 @@ static void test_odd_answers(void **state) {
         static const char *const answers[] = {
                 "", "exit 0", "echo 'Next elapse: '", "echo 'Next elapse: tomorrow'", "echo 'Next elapse: Mon 2026-13-01 12:00:00 UTC'",
                 "echo 'Next elapse: Mon 1926-06-01 12:00:00 UTC'", "echo '   (in UTC): Mon 2026-06-01 12:00:00 UTC'", "yes",
+                "printf '%40000s\\n' x; echo 'Next elapse: Mon 2026-06-01 12:00:00 UTC'",
                 "yes 'Next elapse: Mon 2026-06-01 12:00:00 UTC' | head -n 17", "kill -9 $$",
                 "echo 'Original form: Next elapse: Mon 2026-06-01 12:00:00 UTC'",
                 "echo 'Next elapse: Mon 2026-06-01 12:00:00 UTC'; exit 1",
