@@ -36,7 +36,7 @@ static void show(Builds *builds) {
         for (size_t i = 0; i < facts.n_builds; i++) {
                 const BuildFacts *b = facts.builds + i;
 
-                printf("build %" PRIx64 " %" PRIu32 " %" PRIu64 " %s %s\n", b->td, b->pid, b->since,
+                printf("build %" PRIx64 " %" PRIu32 " %" PRIu64 " %" PRIu64 " %s %s\n", b->td, b->pid, b->since, b->began,
                        b->finalized ? "finalized" : "building", b->name);
         }
         putchar('\n');

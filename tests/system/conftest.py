@@ -7,6 +7,7 @@ without it they run as any tests.
 """
 
 import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -16,6 +17,11 @@ TOP = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(TOP / "tests" / "e2e"), str(TOP / "tools" / "lib")]
 
 from guest import BUILD, PINS, Maker, Reader, probe  # noqa: E402
+from realhost import DEBUGFS, RealHost, why_not  # noqa: E402
+from tdxbox import isolate  # noqa: E402
+from tdxbox.host import Options  # noqa: E402
+from tdxbox.images import Images  # noqa: E402
+from tdxbox.world import World  # noqa: E402
 
 
 class Report:
@@ -123,3 +129,65 @@ def probes(tmp_path):
     yield cgroup
     probe("--remove")
     assert not os.path.exists(PINS)
+
+
+@pytest.fixture(scope="session")
+def world():
+    if os.geteuid() != 0:
+        pytest.skip("only root can make a mount namespace and run the daemon")
+    if not os.path.exists("/dev/fuse"):
+        pytest.skip("there is no /dev/fuse, so the simulated driver cannot be mounted")
+    isolate.private_mounts()
+    if not (DEBUGFS / "kvm").exists():
+        isolate.mount("debugfs", DEBUGFS, "debugfs")
+    reason = why_not()
+    if reason:
+        pytest.skip(reason)
+    made = World(BUILD, images=Images(BUILD))
+    made.wait_for_polkitd()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def make_host(world, request):
+    """make_host(probes=True, misc_tdx="1") is a RealHost; by default nothing counts TDs, so that
+    there is no proof without VMs."""
+    hosts = []
+
+    def make(misc_tdx="absent", probes=False, debugfs=None, **options):
+        folder = world.dir / "hosts" / str(len(hosts))
+        values = {"module": "1.5.05", "seamldr": "1.5.00", "cpu": "0x806f8", "remaining": 9,
+                  "set": [f"misc-tdx={misc_tdx}"]}
+        host = RealHost(world, folder, Options(**{**values, **options}), Images(BUILD),
+                        probes=probes, debugfs=debugfs)
+        hosts.append(host)
+        host.start()
+        return host
+
+    request.node.hosts = hosts
+    yield make
+    complaints = []
+    for host in hosts:
+        host.close()
+        complaints += host.complaints()
+    shutil.rmtree(world.dir / "hosts", ignore_errors=True)
+    if complaints:
+        pytest.fail("\n".join(complaints), pytrace=False)
+
+
+@pytest.fixture
+def host(make_host):
+    return make_host()
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item, call):
+    """The logs of the hosts, under a test that failed."""
+    outcome = yield
+    report = outcome.get_result()
+    if report.failed:
+        for host in getattr(item, "hosts", ()):
+            report.sections.append((f"VMs of {host.dir.name}", host.describe()))
+            for name in ("daemon.log", "sim.log"):
+                report.sections.append((f"end of {host.dir.name}/{name}", host.log_tail(name, lines=40)))

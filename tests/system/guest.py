@@ -100,7 +100,8 @@ class Build:
     """One line of what the daemon's reader sees; the kernel's pointer is a name only."""
     td: str
     pid: int
-    since: int
+    since: int      # usec, CLOCK_REALTIME
+    began: int      # usec, CLOCK_BOOTTIME
     state: str
     name: str
 
@@ -140,8 +141,8 @@ class Reader(Talker):
         while line := self.line(timeout):
             word, _, rest = line.partition(" ")
             if word == "build":
-                td, pid, since, state, name = rest.split(" ", 4)
-                builds.append(Build(td, int(pid), int(since), state, name))
+                td, pid, since, began, state, name = rest.split(" ", 5)
+                builds.append(Build(td, int(pid), int(since), int(began), state, name))
             elif word == "complete":
                 picture.complete = rest == "1"
             elif word == "from":

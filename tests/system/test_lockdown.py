@@ -8,6 +8,8 @@ import os
 import pytest
 
 from guest import LOCKDOWN, probe
+from realhost import DEBUGFS
+from steps import wait_blocked
 
 LEVELS = ["integrity", "confidentiality"]
 
@@ -32,3 +34,19 @@ def test_probes(lockdown, probes, make_reader, maker):
     picture = reader.wait()
     assert picture.states() == [(maker.pid, "finalized")] and picture.doubt is None
     probe("--check")
+
+
+def test_vms(lockdown, make_host, maker):
+    """KVM's statistics cannot be opened any more; vcpuN/pid can, so T2 still answers."""
+    host = make_host()
+    maker.ask("make", 0, 2)
+    folder, = (p for p in (DEBUGFS / "kvm").iterdir() if p.is_dir())
+    with pytest.raises(PermissionError):
+        (folder / "exits").read_text()
+    guest, = host.guests()
+    assert (guest["phase"], guest["tier"], guest["pid"]) == ("building", "T2", maker.pid)
+    job = host.apply("1.5.06")
+    wait_blocked(host, job, "td-building")
+    maker.run(0, 1)
+    assert job.finish() == "success"
+    assert host.phases() == ["running"]
