@@ -70,7 +70,7 @@ static int on_before_look(void *userdata) {
                 return refuse_look(job, "first", blocker);
 
         /* From here on no TD can begin in the cgroups that are named, so that the last look is true until the end. */
-        r = misc_gate_close(m, m->attempt);
+        r = moment.activity.impossible ? 0 : misc_gate_close(m, m->attempt);
         if (r < 0)
                 return r;
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  * SPDX-FileCopyrightText: The tdx-updated authors */
 #include <errno.h>
+#include <inttypes.h>
 
 #include "base/log.h"
 #include "manager-internal.h"
@@ -37,8 +38,20 @@ int misc_gate_close(Manager *m, Attempt *attempt) {
 
 /* What cannot be opened now stays saved: the next one to close, or the next start, tries again. */
 void misc_gate_open(Manager *m, Attempt *attempt) {
+        uint64_t refused;
+
+        /* After a crash the update was followed without it, and what was closed is still so. */
+        if (!attempt->gate) {
+                misc_gate_recover(m);
+                return;
+        }
+
+        (void) build_gate_open(attempt->gate);
+        refused = build_gate_refused(attempt->gate);
+        if (refused > 0)
+                log_warning(0, "Job %u: BuildGate=misc has refused %" PRIu64 " builds; up to Linux 7.3 the misc cgroup's count of TDs is "
+                            "too low after that, and is not relied on any more until a reboot", attempt->job->record->id, refused);
         attempt->gate = build_gate_free(attempt->gate);
-        misc_gate_recover(m);
 }
 
 void misc_gate_recover(Manager *m) {
