@@ -53,6 +53,7 @@ class Service:
         self.watchdog = watchdog
         self.restart_delay = restart_delay
         self.messages = []
+        self._notify_log = open(folder / "notify.log", "a", buffering=1)
         self.exits = []  # (pid, status), oldest first
         self.starts = []
         self.state = "dead"
@@ -155,6 +156,7 @@ class Service:
         self._wake()
         self._thread.join()
         self._socket.close()
+        self._notify_log.close()
         os.close(self._wake_read)
         os.close(self._wake_write)
 
@@ -270,8 +272,7 @@ class Service:
 
     def _handle(self, message, fds):
         self.messages.append(message)
-        with open(self.folder / "notify.log", "a") as log:
-            log.write(f"{message.time:.3f} {message.pid} {dict(message)}\n")
+        self._notify_log.write(f"{message.time:.3f} {message.pid} {dict(message)}\n")
         name = message.get("FDNAME", "stored")
         if message.get("FDSTOREREMOVE") == "1":
             self._drop_stored([s for s in self.stored if s.name == name])
