@@ -135,8 +135,10 @@ def probes(tmp_path):
 def world():
     if os.geteuid() != 0:
         pytest.skip("only root can make a mount namespace and run the daemon")
-    if not os.path.exists("/dev/fuse"):
-        pytest.skip("there is no /dev/fuse, so the simulated driver cannot be mounted")
+    for device, use in (("kvm", "no VM can be made (tools/test --system emulates one)"),
+                        ("fuse", "the simulated driver cannot be mounted")):
+        if not os.path.exists(f"/dev/{device}"):
+            pytest.skip(f"there is no /dev/{device}, so {use}")
     isolate.private_mounts()
     if not (DEBUGFS / "kvm").exists():
         isolate.mount("debugfs", DEBUGFS, "debugfs")

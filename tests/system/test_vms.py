@@ -249,7 +249,7 @@ def test_a_vmm_that_dies_in_its_build(make_host, probes, make_maker, leaked):
         make_maker().td("drop", "a")
 
 
-def test_running_beats_nothing_that_is_exact(make_host, probes, maker):
+def test_a_build_beside_a_vm_that_runs(make_host, probes, maker):
     """Two VMs of one process, one in its build, the other one runs: the build counts."""
     host = make_host(misc_tdx="1", probes=True)
     maker.ask("make", 0, 1)
@@ -267,13 +267,20 @@ def test_running_beats_nothing_that_is_exact(make_host, probes, maker):
 ROUNDS = 50
 # How old the VM is when it runs for the first time: TD builds take from well below a second
 # to minutes, and the daemon looks the less often the longer it waits.
-AGES = [0.0, 0.1, 0.3, 1.0]
+AGES = [0.0, 0.1, 0.3, 0.6]
 
 
 def queued(host):
     """When the kernel was given the images: CLOCK_MONOTONIC, as the VMM's times are."""
     lines = (line.split() for line in host.sim.log())
     return [float(words[0]) for words in lines if words[1] == "upload" and words[3] == "queued,"]
+
+
+def started(host):
+    """When the attempts began, oldest first, on the same clock."""
+    offset = time.time() - time.monotonic()
+    attempts = [a for job in host.history() for a in job["attempts"]]
+    return sorted(a["started"] / 1e6 - offset for a in attempts)
 
 
 def quantile(values, part):
@@ -298,14 +305,18 @@ def test_time_from_the_first_exit_to_the_upload(make_host, maker, record_propert
         maker.ask("end", 0)
         host.sim.tell("set", "module=1.5.05")
 
-    uploads = queued(host)
-    assert len(uploads) == ROUNDS
+    uploads, attempts = queued(host), started(host)
+    assert len(uploads) == len(attempts) == ROUNDS
     # Each between its VM's first KVM_RUN and the next one's.
     ends = [start for start, _ in runs[1:]] + [float("inf")]
-    assert all(start < upload < end for (start, _), upload, end in zip(runs, uploads, ends))
-    waits = [upload - first for (_, first), upload in zip(runs, uploads)]
-    text = ", ".join(f"{name} {value * 1000:.1f} ms" for name, value in (
-        ("median", statistics.median(waits)), ("p99", quantile(waits, 0.99)), ("max", max(waits))))
-    record_property(f"first exit to upload, {ROUNDS} times", text)
-    # Far above what the daemon's longest interval (50 ms in the first ten minutes) makes of it, even emulated.
-    assert statistics.median(waits) < 1
+    for (start, _), attempt, upload, end in zip(runs, attempts, uploads, ends):
+        assert start < attempt < upload < end
+    exits = [first for _, first in runs]
+    for name, times in (("attempt", attempts), ("upload", uploads)):
+        waits = [at - first for at, first in zip(times, exits)]
+        record_property(f"first exit to {name}, {ROUNDS} times", ", ".join(
+            f"{part} {value * 1000:.1f} ms" for part, value in (
+                ("median", statistics.median(waits)), ("p99", quantile(waits, 0.99)), ("max", max(waits)))))
+        # Far above what the daemon's longest interval (50 ms in the first ten minutes) makes of it, even emulated,
+        # where each page of the image takes a millisecond to be written, and again to be read back.
+        assert statistics.median(waits) < 3
