@@ -92,6 +92,12 @@ def make_maker():
     yield make
     for maker in makers:
         maker.close()
+    leaked = [name for maker in makers for name in maker.leaked]
+    if leaked:
+        cleaner = Maker()
+        for name in leaked:
+            cleaner.td("drop", name)
+        cleaner.close()
 
 
 @pytest.fixture

@@ -75,6 +75,7 @@ class Maker(Talker):
 
     def __init__(self):
         super().__init__(BUILD / "tests/system/vm-maker")
+        self.leaked = []    # TDs that outlive it
 
     def answer(self, timeout=TIMEOUT):
         word, _, rest = self.line(timeout).partition(" ")
@@ -92,6 +93,8 @@ class Maker(Talker):
         return float(start), float(first)
 
     def td(self, *words):
+        if words[0] == "leak":
+            self.leaked.append(words[1])
         return self.ask("td", *words)
 
 
