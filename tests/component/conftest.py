@@ -3,6 +3,7 @@
 """Fixtures of tdxctl's tests: a private bus, a service on it that answers what a test wants, and the client."""
 
 import os
+import signal
 import subprocess
 
 import pytest
@@ -37,6 +38,12 @@ def run(environment):
     return run_
 
 
+def default_signals():
+    """Whoever runs the tests may have SIGHUP ignored (nohup), and a child would inherit that."""
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)
+
+
 @pytest.fixture
 def start(environment):
     """A follower; its standard output and error come together."""
@@ -44,7 +51,8 @@ def start(environment):
 
     def start_(*arguments):
         p = subprocess.Popen([TDXCTL, *arguments], env=environment, stdin=subprocess.DEVNULL,
-                             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+                             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                             preexec_fn=default_signals)
         p.rest = ""
         started.append(p)
         return p

@@ -264,3 +264,28 @@ def test_list_guests_needs_rights(host):
     assert host.call("Get", "org.tdx.Update1", "Guests", interface="org.freedesktop.DBus.Properties",
                      signature="(ss)", bus=other) == 1
     other.close_sync(None)
+
+
+# Bursts.
+
+@pytest.mark.parametrize("queue", ["100000", "0"], ids=["all-arrive", "many-are-lost"])
+def test_burst(make_host, queue):
+    """5,000 VMs come and go at once: the picture is right again, nothing started on a wrong one, and calls are answered."""
+    host = make_host(set=[*NO_COUNT, f"uevents-queue={queue}"])
+    host.sim.ctl("vm", "create", "4711", "9")
+    job = host.apply("1.5.06")
+    wait_blocked(host, job, "td-building")
+    begun = time.monotonic()
+    host.sim.ctl("vm", "burst", "5000")
+    made = time.monotonic() - begun
+    assert host.get("State") == "waiting"
+    host.sim.ctl("vm", "create", "4712", "10")
+    host.wait(lambda: set(phases(host)) == {4711, 4712}, "the picture is right again", 30)
+    print(f"5,000 VMs in {made:.2f} s, {host.sim.get('uevents-dropped')} events dropped")
+    assert (host.sim.number("uevents-dropped") > 0) == (queue == "0")
+    assert phases(host) == {4711: "building", 4712: "building"} and host.sim.number("uploads") == 0
+    host.sim.ctl("vm", "run", "4711", "9")
+    host.call("Refresh")
+    assert job.get("State") == "waiting" and host.sim.number("uploads") == 0
+    host.sim.ctl("vm", "run", "4712", "10")
+    assert job.finish() == "success"
