@@ -21,6 +21,9 @@ Attempt *attempt_free(Attempt *attempt) {
         if (!attempt)
                 return NULL;
 
+        /* The kernel goes on with what it has: so does what keeps builds off it, until the next daemon sees the end. */
+        if (attempt->upload && upload_handed_over(attempt->upload))
+                attempt->gate = build_gate_leave(attempt->gate);
         upload_free(attempt->upload);
         sd_event_source_disable_unref(attempt->verify);
         closep(&attempt->image_fd);
@@ -99,6 +102,7 @@ static int on_last_look(void *userdata) {
 
         /* Whatever VM appears from here on was not looked at. */
         evidence_mark(m->evidence);
+        m->marked = true;
         m->attempt->looked = clock_boottime(&system_clock);
         record_of(m->attempt)->looked = clock_realtime(&system_clock);
         blocker = look(m, job, &blockers, &moment);
@@ -457,16 +461,19 @@ void attempt_conclude(Manager *m, Job *job, const AttemptFacts *facts, const cha
                 manager_tell(m, MANAGER_CHANGED_MODULE);
         }
 
+        /* Whenever the module was, or may have been, replaced. (Where it is lost there is no TD left to be wrong.) */
+        if (facts->handed_over && record->outcome != OUTCOME_LOST &&
+            (facts->version_error != 0 || version_compare(facts->version, facts->before) != 0))
+                suspects_find(m, job, record);
+
         switch (record->outcome) {
         case OUTCOME_SUCCESS:
-                suspects_find(m, job, record);
                 attempt_verify(m, job);
                 return;
         case OUTCOME_LOST:
                 finish_lost(m, job, record);
                 return;
         case OUTCOME_MISMATCH:
-                suspects_find(m, job, record);
                 finish_mismatch(m, job, facts);
                 return;
         case OUTCOME_BUSY:

@@ -400,8 +400,11 @@ static bool is_cut_short(Manager *m, Job *job, const BlockerList *blockers) {
 
 static void start_attempt(Manager *m, Job *job, const Moment *moment) {
         moment_record(moment, job);
-        if (attempt_start(m, job, manager_find_image(m, job->record->to)) < 0)
-                wake_at(m, clock_realtime(&system_clock) + START_RETRY_USEC);
+        if (attempt_start(m, job, manager_find_image(m, job->record->to)) >= 0)
+                return;
+
+        drain_fail(m, job);
+        wake_at(m, clock_realtime(&system_clock) + START_RETRY_USEC);
 }
 
 /* Nothing of what blocks refuses it: begin, or wait for what ends that. */
@@ -427,7 +430,7 @@ static void go_on_or_wait(Manager *m, Job *job, const BlockerList *blockers, con
                 set_waiting(m, job, blocker);
 
         next = job->record->state == JOB_BACKOFF ? job->record->next_attempt : now + POLL_USEC;
-        wake_at(m, earlier(earlier(next, drain_next(m, job)), next_deadline(m)));
+        wake_at(m, earlier(next, next_deadline(m)));
         watch_poll(m, &moment->activity);
 }
 

@@ -23,11 +23,15 @@ static uint64_t after(uint64_t when, uint64_t usec) {
 }
 
 void drain_prepare(Manager *m, bool start) {
+        /* Also where a daemon before this one has sent it: their time begins anew. */
+        if (!start)
+                m->delays_end = 0;
+        else if (m->delays_end == 0)
+                m->delays_end = after(clock_boottime(&system_clock), m->config->hold_max);
         if (m->prepared == start)
                 return;
 
         m->prepared = start;
-        m->delays_end = start ? after(clock_boottime(&system_clock), m->config->hold_max) : 0;
         if (m->started)
                 m->events.prepare(start, m->events.userdata);
 }
@@ -49,8 +53,11 @@ uint64_t drain_delays_end(const Manager *m) {
         return as_realtime(m->delays_end);
 }
 
-/* Only if running builds are all that is in the way: what else blocks, keeping builds off does not end. */
-static bool would_help(const BlockerList *blockers) {
+/*
+ * Only if what runs, and who prepares, is all that is in the way: what else blocks, keeping builds off does not end. Something must
+ * be building to begin with; while a drain goes on a moment in which that is not known ends nothing.
+ */
+static bool would_help(const BlockerList *blockers, bool going) {
         bool building = false;
 
         for (size_t i = 0; i < blockers->n; i++) {
@@ -71,14 +78,7 @@ static bool would_help(const BlockerList *blockers) {
                 }
         }
 
-        return building;
-}
-
-/* Is anything in the way but those who prepare for the update themselves? */
-static bool is_worth_going_on(const BlockerList *blockers) {
-        const Blocker *wait = blocker_list_wait(blockers);
-
-        return would_help(blockers) || !wait || wait->id == BLOCKER_DRAINING;
+        return building || going;
 }
 
 static bool is_due(const Manager *m, const Job *job, uint64_t now) {
@@ -119,9 +119,9 @@ static void end_in_vain(Manager *m, Job *job, uint64_t now) {
 bool drain_step(Manager *m, Job *job, const BlockerList *blockers) {
         uint64_t now = clock_boottime(&system_clock);
 
-        if (job->record->state == JOB_WAITING && would_help(blockers) && is_due(m, job, now))
+        if (job->record->state == JOB_WAITING && would_help(blockers, false) && is_due(m, job, now))
                 begin(m, job, now);
-        else if (job->record->state == JOB_DRAINING && (now >= m->drain_end || !is_worth_going_on(blockers)))
+        else if (job->record->state == JOB_DRAINING && (now >= m->drain_end || !would_help(blockers, true)))
                 end_in_vain(m, job, now);
         else
                 return false;
@@ -129,18 +129,11 @@ bool drain_step(Manager *m, Job *job, const BlockerList *blockers) {
         return true;
 }
 
-void drain_stop(Manager *m) {
-        m->draining = false;
+void drain_fail(Manager *m, Job *job) {
+        if (job->record->state == JOB_DRAINING)
+                end_in_vain(m, job, clock_boottime(&system_clock));
 }
 
-uint64_t drain_next(const Manager *m, const Job *job) {
-        uint64_t when;
-
-        if (job->record->state == JOB_DRAINING)
-                return as_realtime(m->drain_end);
-        if (job->record->state != JOB_WAITING)
-                return 0;
-
-        when = job->record->options.drain ? job->next_drain : MAX(job->next_drain, after(job->waiting_since, m->config->drain_after));
-        return as_realtime(when);
+void drain_stop(Manager *m) {
+        m->draining = false;
 }

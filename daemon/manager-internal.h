@@ -59,6 +59,7 @@ struct Manager {
         bool draining;                  /* new builds are kept off */
         uint64_t drain_end;             /* boottime usec */
         bool admitted;                  /* what manager_admits_builds() was when it was told last */
+        bool marked;                    /* evidence_mark() was called for the attempt that is judged */
         bool cut_short;                 /* what a backoff waits for may have come */
         bool seen_busy;                 /* this kernel has answered busy in this boot */
         bool started;
@@ -131,8 +132,8 @@ uint64_t drain_delays_end(const Manager *m);                    /* realtime usec
 bool drain_delays_are_over(const Manager *m);
 void drain_prepare(Manager *m, bool start);                     /* PrepareForUpdate */
 bool drain_step(Manager *m, Job *job, const BlockerList *blockers);     /* true: the job's state is another one now */
+void drain_fail(Manager *m, Job *job);                          /* the attempt that it was for cannot be begun */
 void drain_stop(Manager *m);                                    /* an attempt begins (which keeps builds off itself), or the job ends */
-uint64_t drain_next(const Manager *m, const Job *job);          /* realtime usec when it is to be asked again, 0: not by itself */
 
 /* suspects.c: the promise that nobody is hurt silently */
 void suspects_find(Manager *m, Job *job, const AttemptRecord *record);

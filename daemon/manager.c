@@ -289,10 +289,11 @@ int manager_start(Manager *m, const ManagerEvents *events) {
                 return r;
         if (error == ENXIO)
                 manager_note_lost(m, "its version gives ENXIO");
-        if (!m->attempt) {
+        /* As long as the kernel works on it what was closed stays closed. */
+        if (!m->attempt || !m->attempt->upload)
                 misc_gate_recover(m);
+        if (!m->attempt)
                 manager_observe(m);
-        }
         dispatch_forget(m);
         dispatch_kick(m);
         return 0;

@@ -161,6 +161,19 @@ static void note_busy(Manager *m, const JobRecord *record) {
         }
 }
 
+/* Whoever delays was told while the job waited, or is told again. */
+static bool is_delayed(const Manager *m) {
+        const HoldFacts *holds;
+        size_t n;
+
+        holds = holds_get(m->holds, &n);
+        for (size_t i = 0; i < n; i++)
+                if (holds[i].what == HOLD_UPDATE && holds[i].mode == HOLD_DELAY)
+                        return true;
+
+        return false;
+}
+
 /*
  * The daemon that went away has sent PrepareForUpdate(true) in an attempt, and perhaps in a backoff. In an attempt it
  * holds until that is settled; a backoff begins anew without.
@@ -168,11 +181,12 @@ static void note_busy(Manager *m, const JobRecord *record) {
 static void settle_prepare(Manager *m, const Job *job) {
         JobState state = job->record->state;
 
-        if (state != JOB_UPLOADING && state != JOB_VERIFYING && state != JOB_BACKOFF && state != JOB_DRAINING)
+        if (state != JOB_UPLOADING && state != JOB_VERIFYING && state != JOB_BACKOFF && state != JOB_DRAINING &&
+            (state != JOB_WAITING || !is_delayed(m)))
                 return;
 
         m->prepared = true;
-        if (state == JOB_BACKOFF || state == JOB_DRAINING)
+        if (state == JOB_BACKOFF || state == JOB_DRAINING || state == JOB_WAITING)
                 drain_prepare(m, false);
 }
 

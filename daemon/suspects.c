@@ -77,30 +77,31 @@ static void name_build(Search *s, const BuildFacts *build) {
 }
 
 /*
- * Was it not looked at, or looked at and ignored? At the look the gate was open, so everybody else was past any build (or had
- * begun none for so long that it will not).
+ * Was it not looked at, or did the look let it through without a sign that it had run: ignored on request, guessed to be quiet,
+ * or stale? After a restart when it ran is not known, only that the gate was open.
  */
 static bool is_candidate(const Search *s, const GuestFacts *guest) {
         const JobOptions *options = &s->job->record->options;
+        bool let_through = s->m->marked || options->ignore_activity || options->ignored || s->m->config->quiet != UINT64_MAX;
 
         if (guest->since == 0 || guest->since + COARSE_USEC >= s->looked)
                 return true;
-        return (options->ignore_activity || options->ignored) && (guest->ran == 0 || guest->ran >= s->looked);
+        return let_through && (guest->ran == 0 || guest->ran >= s->looked);
 }
+
+#define APPEARED "it appeared before the update was over, and after the last look"
+#define LET_THROUGH "at the last look nothing showed that its build was over, but that was ignored, guessed, or too long ago"
 
 static void judge_candidate(Search *s, const GuestFacts *guest, GuestTd td) {
-        if (td == GUEST_TD_NO || !is_candidate(s, guest))
-                return;
-
-        name_guest(s, guest, guest->since + COARSE_USEC >= s->looked ? "it appeared before the update was over, and after the last look" :
-                                                                       "it was ignored on request, and nothing shows that its build was over");
+        if (td != GUEST_TD_NO && is_candidate(s, guest))
+                name_guest(s, guest, guest->since + COARSE_USEC >= s->looked ? APPEARED : LET_THROUGH);
 }
 
-/* With probes that see every TD, only those that began or were open since the look. */
+/* Probes that see every TD leave nobody to be guessed at. */
 static bool probes_decide(const Search *s) {
         const ProbeFacts *p = s->probes;
 
-        return !p->unavailable && !p->doubt && (p->complete || p->from <= s->looked);
+        return !p->unavailable && !p->doubt && p->complete;
 }
 
 /* Of one that may be gone again: then nothing is known but what holds for all. */
@@ -135,7 +136,8 @@ static void search(Search *s) {
         /* Those that are gone again, too: somebody may have taken a quote of it. */
         appeared = evidence_guests_since_mark(s->m->evidence, &n);
         for (size_t i = 0; !by_probes && i < n; i++)
-                judge_candidate(s, appeared[i], td_of(s, appeared[i]));
+                if (s->m->marked && td_of(s, appeared[i]) != GUEST_TD_NO)
+                        name_guest(s, appeared[i], APPEARED);
 }
 
 void suspects_find(Manager *m, Job *job, const AttemptRecord *record) {
@@ -145,5 +147,6 @@ void suspects_find(Manager *m, Job *job, const AttemptRecord *record) {
         s.probes = evidence_probes(m->evidence);
 
         search(&s);
+        m->marked = false;
         activity_verdict_clear(&s.verdict);
 }

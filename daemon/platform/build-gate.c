@@ -318,6 +318,12 @@ int build_gate_open(BuildGate *gate) {
         return put_all_back(gate);
 }
 
+BuildGate *build_gate_leave(BuildGate *gate) {
+        if (gate)
+                gate_drop(gate);
+        return NULL;
+}
+
 BuildGate *build_gate_free(BuildGate *gate) {
         int r;
 

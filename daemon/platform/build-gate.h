@@ -50,6 +50,7 @@ int build_gate_close(const BuildGateRequest *request, BuildGate **ret, char **re
  * next call tries it again.
  */
 int build_gate_open(BuildGate *gate);
+BuildGate *build_gate_leave(BuildGate *gate);   /* frees it, and leaves it closed: what is saved says so */
 BuildGate *build_gate_free(BuildGate *gate);    /* opens it if it is closed, and logs what it cannot */
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(BuildGate, build_gate_free)
 

@@ -11,6 +11,8 @@
 struct Evidence {
         const Roots *roots;
         EvidenceHandler handler;
+        sd_event *event;
+        sd_event_source *interface;     /* deferred: what a call has found out about the interface is told by the loop */
         Guests *guests;
         Uevents *uevents;       /* NULL: they cannot be heard */
         Builds *builds;
@@ -39,10 +41,28 @@ static void on_loss(void *userdata) {
         e->unread = true;
 }
 
-static void on_interface(void *userdata) {
+static int on_deferred(sd_event_source *source, void *userdata) {
         Evidence *e = userdata;
 
         e->handler.interface(e->handler.userdata);
+        return 0;
+}
+
+static void on_interface(void *userdata) {
+        Evidence *e = userdata;
+        int r = 0;
+
+        if (!e->quiet) {
+                e->handler.interface(e->handler.userdata);
+                return;
+        }
+
+        if (!e->interface)
+                r = sd_event_add_defer(e->event, &e->interface, on_deferred, e);
+        if (r >= 0)
+                r = sd_event_source_set_enabled(e->interface, SD_EVENT_ONESHOT);
+        if (r < 0)
+                log_error(r, "Failed to schedule a look at the upload interface; it is seen at the next request");
 }
 
 static void on_kvm_done(void *userdata) {
@@ -59,6 +79,7 @@ int evidence_new(sd_event *event, const Roots *roots, const char *probes, const 
         int r;
 
         e->roots = roots;
+        e->event = sd_event_ref(event);
         e->handler = *handler;
         r = guests_new(roots, &e->guests);
         if (r >= 0)
@@ -81,9 +102,11 @@ Evidence *evidence_free(Evidence *e) {
         if (!e)
                 return NULL;
 
+        sd_event_source_disable_unref(e->interface);
         uevents_free(e->uevents);
         builds_free(e->builds);
         guests_free(e->guests);
+        sd_event_unref(e->event);
         g_free(e);
         return NULL;
 }

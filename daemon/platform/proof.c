@@ -84,12 +84,6 @@ static char *find_refusal(const Roots *roots) {
         return found;
 }
 
-bool proof_counts_none(const Roots *roots) {
-        uint64_t tds;
-
-        return read_misc_tdx(roots, &tds) >= 0 && tds == 0;
-}
-
 void proof_read(const Roots *roots, Proof *ret) {
         g_autofree char *parameter = NULL;
         int r;
@@ -120,4 +114,11 @@ void proof_read(const Roots *roots, Proof *ret) {
 void proof_clear(Proof *proof) {
         g_free(proof->tds_error);
         *proof = (Proof) {};
+}
+
+bool proof_counts_none(const Roots *roots) {
+        g_auto(Proof) proof = {};
+
+        proof_read(roots, &proof);
+        return proof.have_tds && proof.tds == 0;
 }

@@ -17,7 +17,7 @@ typedef struct Proof {
         char *tds_error;        /* why it could not be read, for people; NULL: it could */
 } Proof;
 
-/* Is the count of TDs 0 right now? Nothing is proven by that alone, see proof_read(). */
+/* Is it certain that there is no TD right now? */
 bool proof_counts_none(const Roots *roots);
 
 void proof_read(const Roots *roots, Proof *ret);

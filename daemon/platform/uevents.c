@@ -254,7 +254,11 @@ static bool take(Uevents *u, unsigned max) {
         Seen seen = {};
         int r = 1;
 
-        for (unsigned i = 0; i < max && r > 0 && !u->deaf; i++)
+        /* That was told already; telling it at each look would make a look of each telling. */
+        if (u->deaf)
+                return true;
+
+        for (unsigned i = 0; i < max && r > 0; i++)
                 r = take_one(u, &seen);
 
         if (r < 0) {
