@@ -68,6 +68,11 @@ static void on_changed(unsigned changes, void *userdata) {
 void bus_notify_status(Bus *bus) {
         g_autofree char *reason = manager_state_reason(bus->manager);
 
+        /* It quotes what users have said; a line break would begin another assignment (sd_notify(3)). */
+        for (char *p = reason; *p; p++)
+                if (g_ascii_iscntrl(*p))
+                        *p = ' ';
+
         (void) sd_notifyf(false, "STATUS=%s", reason);
 }
 
