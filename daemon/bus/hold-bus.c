@@ -278,9 +278,12 @@ int on_begin_build(Bus *bus, sd_bus_message *message, sd_bus_error *error) {
         if (build->wait_usec == 0)
                 return bus_refuse(error, &failure);
 
-        r = check_limits(build, error);
-        if (r >= 0)
-                r = wait_for_admission(build);
+        /* Too many wait already: what counts for this one is that it may not begin, and that is Busy. */
+        if (check_limits(build, error) < 0) {
+                sd_bus_error_free(error);
+                return bus_refuse(error, &failure);
+        }
+        r = wait_for_admission(build);
         if (r < 0)
                 return r;
 
